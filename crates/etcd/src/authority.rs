@@ -4,13 +4,12 @@
 //! such call would be refused. Nobody here looks at it: on its way in, its value is replaced by another of the same
 //! length on the wire, so that everything else stays where it is. For that, only the lengths in a header block need
 //! to be understood, not its contents.
+use crate::frames::{Frames, Head, Part};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const FRAME_HEADER_BYTES: usize = 9;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const PADDED: u8 = 0x8;
@@ -26,14 +25,14 @@ const HUFFMAN: u8 = 0x80;
 /// A connection whose client's `:authority` is replaced.
 pub struct Authority<S> {
     stream: S,
-    frames: Frames,
+    received: Received,
 }
 
 impl<S> Authority<S> {
     pub fn new(stream: S) -> Self {
         Self {
             stream,
-            frames: Frames::Preface(0),
+            received: Received::default(),
         }
     }
 }
@@ -46,7 +45,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Authority<S> {
     ) -> Poll<io::Result<()>> {
         let before = out.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, out))?;
-        self.frames.pass(&mut out.filled_mut()[before..]);
+        self.received.pass(&mut out.filled_mut()[before..]);
         Poll::Ready(Ok(()))
     }
 }
@@ -77,160 +76,114 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Authority<S> {
     }
 }
 
-/// Where in its frames the client's side of a connection is.
-enum Frames {
-    /// So many bytes of the preface.
-    Preface(usize),
-    /// Not HTTP/2.
-    Other,
-    Header {
-        bytes: [u8; FRAME_HEADER_BYTES],
-        len: usize,
-        block: Block,
-    },
-    /// What is of no interest.
-    Skip { left: u32, block: Block },
-    /// How much padding a frame of headers ends with.
-    PadLength { left: u32, priority: bool },
-    /// What stands before the headers.
-    Prelude { left: u32, skip: u32, padding: u32 },
-    /// A header block, or a part of it, and the padding behind.
-    Headers { left: u32, padding: u32, block: Block },
+/// How far the client's side of a connection has been followed.
+struct Received {
+    frames: Frames,
+    section: Section,
+    block: Block,
 }
 
-impl Frames {
-    fn header(block: Block) -> Self {
-        Self::Header {
-            bytes: [0; FRAME_HEADER_BYTES],
-            len: 0,
-            block,
+impl Default for Received {
+    fn default() -> Self {
+        Self {
+            frames: Frames::of_client(),
+            section: Section::Skipped,
+            block: Block::default(),
         }
     }
+}
 
+impl Received {
     fn pass(&mut self, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
-            let passed = self.step(bytes);
-            bytes = &mut bytes[passed..];
+            let (passed, part) = self.frames.step(bytes);
+            let (these, rest) = bytes.split_at_mut(passed.min(bytes.len()));
+            match part {
+                Part::Other => {}
+                Part::Head(head) => {
+                    if head.kind == HEADERS {
+                        self.block = Block::default();
+                    }
+                    self.section = Section::first(head);
+                }
+                Part::Payload => self.payload(these),
+            }
+            bytes = rest;
         }
     }
 
-    /// Goes on by at least one byte; answers how many.
-    fn step(&mut self, bytes: &mut [u8]) -> usize {
-        match self {
-            Self::Other => bytes.len(),
-            Self::Preface(seen) => {
-                if PREFACE.get(*seen) != Some(&bytes[0]) {
-                    *self = Self::Other;
-                    return 1;
-                }
-                *seen += 1;
-                if *seen == PREFACE.len() {
-                    *self = Self::header(Block::default());
-                }
-                1
+    /// Of one frame.
+    fn payload(&mut self, mut bytes: &mut [u8]) {
+        while !bytes.is_empty() {
+            let (fields, rest) = self.section.step(bytes);
+            for byte in fields {
+                *byte = self.block.pass(*byte);
             }
-            Self::Header {
-                bytes: header,
-                len,
-                block,
-            } => {
-                header[*len] = bytes[0];
-                *len += 1;
-                if *len == FRAME_HEADER_BYTES {
-                    let block = *block;
-                    let next = Self::frame(*header, block);
-                    *self = next.or_next();
-                }
-                1
-            }
-            Self::Skip { left, block } => {
-                let passed = (*left as usize).min(bytes.len());
-                *left -= passed as u32;
-                let next = Self::Skip {
-                    left: *left,
-                    block: *block,
-                };
-                *self = next.or_next();
-                passed
-            }
-            Self::PadLength { left, priority } => {
-                let padding = u32::from(bytes[0]);
-                let left = *left - 1;
-                let skip = if *priority { PRIORITY_BYTES } else { 0 };
-                *self = Self::Prelude {
-                    left,
-                    skip: skip.min(left),
-                    padding: padding.min(left),
-                }
-                .or_next();
-                1
+            bytes = rest;
+        }
+    }
+}
+
+/// Where in the payload of a frame it is. `left`: bytes of it that are still to come.
+#[derive(Clone, Copy, Debug)]
+enum Section {
+    /// What is of no interest.
+    Skipped,
+    /// How much padding a frame of headers ends with.
+    PadLength { left: u32, skip: u32 },
+    /// So much that stands before the headers.
+    Prelude { left: u32, skip: u32, padding: u32 },
+    /// A header block, or a part of it, and the padding behind.
+    Headers { left: u32, padding: u32 },
+}
+
+impl Section {
+    /// What the payload of a frame begins with.
+    fn first(head: Head) -> Self {
+        let has = |flag: u8| head.flags & flag != 0;
+        let left = head.length;
+        let skip = if has(PRIORITY) { PRIORITY_BYTES } else { 0 };
+        match head.kind {
+            HEADERS if has(PADDED) => Self::PadLength { left, skip },
+            HEADERS => Self::behind_pad_length(left, skip, 0),
+            CONTINUATION => Self::Headers { left, padding: 0 },
+            _ => Self::Skipped,
+        }
+    }
+
+    fn behind_pad_length(left: u32, skip: u32, padding: u32) -> Self {
+        match skip {
+            0 => Self::Headers { left, padding },
+            _ => Self::Prelude { left, skip, padding },
+        }
+    }
+
+    /// Goes on by at least one byte of the payload: those of them that are a header block's, and what comes behind.
+    fn step<'b>(&mut self, bytes: &'b mut [u8]) -> (&'b mut [u8], &'b mut [u8]) {
+        let len = bytes.len();
+        let (fields, passed) = match *self {
+            Self::Skipped => (0, len),
+            Self::PadLength { left, skip } => {
+                let padding = bytes.first().copied().map_or(0, u32::from);
+                *self = Self::behind_pad_length(left.saturating_sub(1), skip, padding);
+                (0, 1)
             }
             Self::Prelude { left, skip, padding } => {
-                *left -= 1;
-                *skip -= 1;
-                *self = Self::Prelude {
-                    left: *left,
-                    skip: *skip,
-                    padding: *padding,
-                }
-                .or_next();
-                1
+                let passed = len.min(skip as usize);
+                let more = passed as u32;
+                *self = Self::behind_pad_length(left.saturating_sub(more), skip - more, padding);
+                (0, passed)
             }
-            Self::Headers { left, padding, block } => {
-                let passed = (*left as usize).min(bytes.len());
-                let of_block = (left.saturating_sub(*padding) as usize).min(passed);
-                for byte in &mut bytes[..of_block] {
-                    *byte = block.pass(*byte);
-                }
+            Self::Headers { left, padding } => {
                 *self = Self::Headers {
-                    left: *left - passed as u32,
-                    padding: *padding,
-                    block: *block,
-                }
-                .or_next();
-                passed
+                    left: left.saturating_sub(len as u32),
+                    padding,
+                };
+                (len.min(left.saturating_sub(padding) as usize), len)
             }
-        }
-    }
-
-    fn frame(header: [u8; FRAME_HEADER_BYTES], block: Block) -> Self {
-        let [a, b, c, kind, flags, ..] = header;
-        let left = u32::from_be_bytes([0, a, b, c]);
-        match kind {
-            HEADERS if flags & PADDED != 0 && left > 0 => Self::PadLength {
-                left,
-                priority: flags & PRIORITY != 0,
-            },
-            HEADERS => Self::Prelude {
-                left,
-                skip: if flags & PRIORITY != 0 { PRIORITY_BYTES } else { 0 }.min(left),
-                padding: 0,
-            },
-            CONTINUATION => Self::Headers {
-                left,
-                padding: 0,
-                block,
-            },
-            _ => Self::Skip { left, block },
-        }
-    }
-
-    /// What comes next when this one has nothing left.
-    fn or_next(self) -> Self {
-        match self {
-            Self::Prelude {
-                left,
-                skip: 0,
-                padding,
-            } => Self::Headers {
-                left,
-                padding,
-                block: Block::default(),
-            }
-            .or_next(),
-            Self::Headers { left: 0, block, .. } | Self::Skip { left: 0, block } => Self::header(block),
-            other => other,
-        }
+        };
+        let (passed, rest) = bytes.split_at_mut(passed.min(len));
+        (&mut passed[..fields], rest)
     }
 }
 
@@ -349,6 +302,7 @@ impl Block {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frames::PREFACE;
 
     fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
         let length = (payload.len() as u32).to_be_bytes();
@@ -390,9 +344,9 @@ mod tests {
         let expected = connection(&[0x04, b'a', b'a', b'a', b'a']);
         for size in 1..sent.len() {
             let mut passed = sent.clone();
-            let mut frames = Frames::Preface(0);
+            let mut received = Received::default();
             for read in passed.chunks_mut(size) {
-                frames.pass(read);
+                received.pass(read);
             }
             assert_eq!(passed, expected, "reads of {size} bytes");
         }
@@ -402,16 +356,16 @@ mod tests {
     fn what_is_not_http_2_passes_as_it_is() {
         let sent = b"PUT / HTTP/1.1\r\n\r\n".to_vec();
         let mut passed = sent.clone();
-        Frames::Preface(0).pass(&mut passed);
+        Received::default().pass(&mut passed);
         assert_eq!(passed, sent);
     }
 
     proptest::proptest! {
         #[test]
         fn any_bytes_pass_with_their_number(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400)) {
-            let mut frames = Frames::Preface(0);
-            frames.pass(&mut PREFACE.to_vec());
-            frames.pass(&mut bytes.clone());
+            let mut received = Received::default();
+            received.pass(&mut PREFACE.to_vec());
+            received.pass(&mut bytes.clone());
         }
     }
 }

@@ -19,6 +19,7 @@ mod cluster;
 mod convert;
 mod encoded;
 mod errors;
+mod frames;
 mod gateway;
 mod health;
 mod http;

@@ -2,11 +2,10 @@
 //! that says `too_many_pings`, by which its clients ask less often from then on.
 //!
 //! The HTTP/2 library answers pings by itself and counts none. So the frames of a connection are looked at on their
-//! way past ([`frames`]), and the one that sends a client away is written between two of the library's.
-mod frames;
+//! way past ([`crate::frames`]), and the one that sends a client away is written between two of the library's.
 mod policy;
 
-use frames::Frames;
+use crate::frames::Frames;
 use policy::Policy;
 use std::io::{self, IoSlice};
 use std::pin::Pin;

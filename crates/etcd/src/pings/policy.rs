@@ -1,5 +1,5 @@
 //! Which pings are too many. Pure.
-use super::frames::Head;
+use crate::frames::Head;
 use std::collections::HashSet;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -114,6 +114,7 @@ mod tests {
     fn pings_that_come_too_soon_are_counted_until_something_is_answered() {
         use Step::*;
         let head = |kind, flags| Head {
+            length: 0,
             kind,
             flags,
             stream: 1,
@@ -174,7 +175,12 @@ mod tests {
     fn a_call_that_has_ended_is_not_under_way() {
         let mut policy = Policy::new(Duration::from_secs(5));
         let now = Instant::now();
-        let of = |stream, kind, flags| Head { kind, flags, stream };
+        let of = |stream, kind, flags| Head {
+            length: 0,
+            kind,
+            flags,
+            stream,
+        };
         for stream in [1, 3, 5] {
             policy.received(of(stream, HEADERS, 4), now);
             // What ends a request is no call of its own.

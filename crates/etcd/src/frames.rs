@@ -1,14 +1,28 @@
-//! The frames of one direction of a connection, met on their way past however they are cut.
+//! The frames of one direction of a connection of HTTP/2, met on their way past however they are cut.
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What a client begins with.
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEADER_BYTES: usize = 9;
 
 /// What a frame begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
+    /// Bytes of the payload behind it.
+    pub length: u32,
     pub kind: u8,
     pub flags: u8,
     pub stream: u32,
+}
+
+/// What the bytes are that were gone over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Of the preface or of a head, or nothing of HTTP/2.
+    Other,
+    /// The end of a head.
+    Head(Head),
+    /// Of the frame whose head was met last.
+    Payload,
 }
 
 /// How far a direction has been followed.
@@ -55,31 +69,45 @@ impl Frames {
 
     /// Shows `meet` the frames that begin in these bytes.
     pub fn pass(&mut self, mut bytes: &[u8], mut meet: impl FnMut(Head)) {
-        while let Some((first, rest)) = bytes.split_first() {
-            if self.is_other {
-                return;
-            }
-            if let Some(seen) = self.preface {
-                self.is_other = PREFACE.get(seen) != Some(first);
-                self.preface = (seen + 1 < PREFACE.len()).then_some(seen + 1);
-                bytes = rest;
-            } else if self.payload_left > 0 {
-                let passed = bytes.len().min(self.payload_left as usize);
-                self.payload_left -= passed as u32;
-                bytes = &bytes[passed..];
-            } else {
-                self.header[self.header_len] = *first;
-                self.header_len += 1;
-                bytes = rest;
-                if self.header_len == HEADER_BYTES {
-                    let [a, b, c, kind, flags, stream @ ..] = self.header;
-                    self.header_len = 0;
-                    self.payload_left = u32::from_be_bytes([0, a, b, c]);
-                    let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
-                    meet(Head { kind, flags, stream });
-                }
+        while !bytes.is_empty() {
+            let (passed, part) = self.step(bytes);
+            bytes = bytes.get(passed..).unwrap_or_default();
+            if let Part::Head(head) = part {
+                meet(head);
             }
         }
+    }
+
+    /// Goes over the first of these bytes, at least one if there are any: how many, and what they are.
+    pub fn step(&mut self, bytes: &[u8]) -> (usize, Part) {
+        let Some(first) = bytes.first().filter(|_| !self.is_other) else {
+            return (bytes.len(), Part::Other);
+        };
+        if let Some(seen) = self.preface {
+            self.is_other = PREFACE.get(seen) != Some(first);
+            self.preface = (seen + 1 < PREFACE.len()).then_some(seen + 1);
+            return (1, Part::Other);
+        }
+        if self.payload_left > 0 {
+            let passed = bytes.len().min(self.payload_left as usize);
+            self.payload_left -= passed as u32;
+            return (passed, Part::Payload);
+        }
+        self.header[self.header_len] = *first;
+        self.header_len += 1;
+        if self.header_len < HEADER_BYTES {
+            return (1, Part::Other);
+        }
+        let [a, b, c, kind, flags, stream @ ..] = self.header;
+        self.header_len = 0;
+        self.payload_left = u32::from_be_bytes([0, a, b, c]);
+        let head = Head {
+            length: self.payload_left,
+            kind,
+            flags,
+            stream: u32::from_be_bytes(stream) & 0x7fff_ffff,
+        };
+        (1, Part::Head(head))
     }
 }
 
@@ -98,9 +126,12 @@ mod tests {
         for size in 1..sent.len() {
             let (mut walk, mut met) = (Frames::of_client(), Vec::new());
             for piece in sent.chunks(size) {
-                walk.pass(piece, |head| met.push((head.kind, head.flags, head.stream)));
+                walk.pass(piece, |head| {
+                    met.push((head.kind, head.flags, head.stream, head.length))
+                });
             }
-            let expected = frames.map(|(kind, flags, stream, _)| (kind, flags, u32::from(stream)));
+            let expected =
+                frames.map(|(kind, flags, stream, len)| (kind, flags, u32::from(stream), len as u32));
             assert_eq!(met, expected, "pieces of {size}");
             assert!(walk.is_http2() && walk.is_between());
             walk.pass(&[0], |_| {});
