@@ -18,7 +18,8 @@
 //! - *a watcher*, one task a watch: woken by changes that are for it, and moved on past others in its sleep; takes events
 //!   from the tail, or from the database when it has fallen behind, and gives them to its bounded channel.
 //!
-//! Where they run, and what blocks, is a parameter, as disk and clock are: [`embedded::Spawner`].
+//! Where they run, and what blocks, is a parameter, as disk and clock are: [`embedded::Spawner`]. Tools for the directory of a
+//! store ([`embedded::Image`], [`embedded::repair`]) work on its files, by the machine's clock.
 //!
 //! What this crate deliberately does not know: Kubernetes objects, JSON, HTTP.
 #![cfg_attr(test, allow(clippy::unwrap_used))]

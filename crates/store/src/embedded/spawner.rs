@@ -19,6 +19,10 @@ pub trait Spawner: fmt::Debug + Send + Sync + 'static {
     /// Whether who asks for a write may be made to do it, if nobody else wants one.
     fn lends_callers(&self) -> bool;
 
+    /// Runs both to their ends, at the same time if there is a thread for that. One that panics counts as run, if it is
+    /// the `other`.
+    fn run_both(&self, own: &mut dyn FnMut(), other: &mut (dyn FnMut() + Send));
+
     /// Runs on a caller what may wait for the disk; other tasks of its thread are to go on meanwhile.
     fn block_caller(&self, work: &mut dyn FnMut());
 }
@@ -68,6 +72,15 @@ impl Spawner for TokioSpawner {
 
     fn lends_callers(&self) -> bool {
         Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread)
+    }
+
+    fn run_both(&self, own: &mut dyn FnMut(), other: &mut (dyn FnMut() + Send)) {
+        std::thread::scope(|scope| {
+            let other = scope.spawn(other);
+            own();
+            // Its thread has logged what it panicked at.
+            let _ = other.join();
+        });
     }
 
     fn block_caller(&self, work: &mut dyn FnMut()) {

@@ -34,6 +34,8 @@ struct Simulation(Arc<Scheduler>);
 struct Scheduler {
     ready: Mutex<Vec<Work>>,
     dice: Mutex<StdRng>,
+    /// How often something was to be run in two halves.
+    halved: Mutex<usize>,
 }
 
 impl std::fmt::Debug for Scheduler {
@@ -67,6 +69,7 @@ impl Simulation {
         Self(Arc::new(Scheduler {
             ready: Mutex::default(),
             dice: Mutex::new(StdRng::seed_from_u64(seed)),
+            halved: Mutex::default(),
         }))
     }
 
@@ -134,6 +137,18 @@ impl Spawner for Simulation {
 
     fn lends_callers(&self) -> bool {
         self.roll(2) == 0
+    }
+
+    fn run_both(&self, own: &mut dyn FnMut(), other: &mut (dyn FnMut() + Send)) {
+        *self.0.halved.lock() += 1;
+        let in_turn = self.roll(2) == 0;
+        if in_turn {
+            own();
+        }
+        other();
+        if !in_turn {
+            own();
+        }
     }
 
     fn block_caller(&self, work: &mut dyn FnMut()) {
@@ -382,4 +397,31 @@ fn a_seed_is_the_same_story_whenever_it_is_told() {
     for seed in [3, 14, 15] {
         assert_eq!(play(seed), play(seed), "seed {seed}");
     }
+}
+
+#[test]
+fn a_store_is_looked_through_where_it_is_told_to() {
+    let (disk, clock) = (SimulatedDisk::default(), Arc::new(ManualClock::default()));
+    let open = |simulation: &Simulation| {
+        let options = Options {
+            history: Duration::MAX,
+            spawner: Arc::new(simulation.clone()),
+            ..Options::default()
+        };
+        EmbeddedStore::with_disk(Arc::new(disk.clone()), clock.clone(), options).unwrap()
+    };
+    let simulation = Simulation::new(1);
+    let store = open(&simulation);
+    finish(&simulation, async move {
+        for number in 0..200 {
+            let op = Op::put(format!("/{number}"), value(&"x".repeat(500)), None);
+            store.txn(Txn::default().then(op)).await.unwrap();
+        }
+        store.close().await;
+    });
+    let simulation = Simulation::new(2);
+    let store = open(&simulation);
+    assert!(*simulation.0.halved.lock() > 0, "its pages were read by others");
+    drop(store);
+    simulation.settle();
 }

@@ -1,10 +1,7 @@
 //! Whether a file may be given to the engine.
 use super::pages::{Item, Pages, Root, Shape, Table, UNPROVEN};
-use crate::embedded::StorageBackend;
+use crate::embedded::{Spawner, StorageBackend};
 use std::io;
-
-/// Threads that read a tree at the same time: opening waits for them, and small machines have no more.
-const WALKERS: usize = 2;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::embedded) enum Health {
@@ -36,8 +33,9 @@ pub(in crate::embedded) fn how_it_was_left(file: &dyn StorageBackend) -> Left {
     }
 }
 
-/// Looks at every page in use.
-pub(in crate::embedded) fn examine(file: &dyn StorageBackend) -> io::Result<Health> {
+/// Looks at every page in use, in two halves at the same time where there are threads: opening waits for it, and small
+/// machines have no more.
+pub(in crate::embedded) fn examine(file: &dyn StorageBackend, spawner: &dyn Spawner) -> io::Result<Health> {
     let Some(pages) = Pages::open(file)? else {
         return Ok(Health::Empty);
     };
@@ -58,7 +56,7 @@ pub(in crate::embedded) fn examine(file: &dyn StorageBackend) -> io::Result<Heal
                 found.push(format!("pages of {what}list of tables are rotten"));
             }
             for table in tables {
-                found.extend(complaint(&pages, what, &table));
+                found.extend(complaint(&pages, what, &table, spawner));
             }
         }
     }
@@ -69,8 +67,9 @@ pub(in crate::embedded) fn examine(file: &dyn StorageBackend) -> io::Result<Heal
     })
 }
 
-fn complaint(pages: &Pages<'_>, what: &str, table: &Table) -> Option<String> {
-    let (rows, lost) = table.root.map_or((0, 0), |root| count(pages, root, table.shape));
+fn complaint(pages: &Pages<'_>, what: &str, table: &Table, spawner: &dyn Spawner) -> Option<String> {
+    let counted = table.root.map(|root| count(pages, root, table.shape, spawner));
+    let (rows, lost) = counted.unwrap_or((0, 0));
     let name = table.name.escape_ascii();
     match lost {
         0 if rows == table.rows => None,
@@ -83,9 +82,8 @@ fn complaint(pages: &Pages<'_>, what: &str, table: &Table) -> Option<String> {
 }
 
 /// Rows of a tree, and its lost parts.
-fn count(pages: &Pages<'_>, root: Root, shape: Shape) -> (u64, u64) {
+fn count(pages: &Pages<'_>, root: Root, shape: Shape, spawner: &dyn Spawner) -> (u64, u64) {
     let subtrees = pages.subtrees(root, shape);
-    let share = subtrees.len().div_ceil(WALKERS);
     let walk = |subtrees: &[Root]| {
         let (mut rows, mut lost) = (0, 0);
         for subtree in subtrees {
@@ -96,16 +94,14 @@ fn count(pages: &Pages<'_>, root: Root, shape: Shape) -> (u64, u64) {
         }
         (rows, lost)
     };
-    std::thread::scope(|scope| {
-        let mut shares = subtrees.chunks(share);
-        let own = shares.next().unwrap_or_default();
-        let others: Vec<_> = shares.map(|share| scope.spawn(move || walk(share))).collect();
-        let counts = others.into_iter().map(|other| {
-            // What panics has not been found to be sound.
-            other.join().unwrap_or((0, 1))
-        });
-        counts.fold(walk(own), |sum, one| (sum.0 + one.0, sum.1 + one.1))
-    })
+    let (own, other) = subtrees.split_at(subtrees.len().div_ceil(2));
+    if other.is_empty() {
+        return walk(own);
+    }
+    // What panics has not been found to be sound.
+    let (mut of_own, mut of_other) = ((0, 1), (0, 1));
+    spawner.run_both(&mut || of_own = walk(own), &mut || of_other = walk(other));
+    (of_own.0 + of_other.0, of_own.1 + of_other.1)
 }
 
 /// The engine's header is written last.

@@ -19,7 +19,10 @@ pub(in crate::embedded) fn open(
 ) -> Result<(Db, Option<Damage>), StoreError> {
     let path = disk.path().to_owned();
     let io_error = |error| fault::from_io(error, &path);
-    let health = examine(&*disk.open(Part::Database).map_err(io_error)?).map_err(io_error)?;
+    let health = disk
+        .open(Part::Database)
+        .and_then(|file| examine(&*file, &*options.spawner))
+        .map_err(io_error)?;
     let found = match health {
         Health::Damaged(found) => found,
         Health::Empty | Health::Unclean | Health::Sound => {

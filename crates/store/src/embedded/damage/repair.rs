@@ -40,7 +40,11 @@ pub fn repair(directory: &Path, drop_damaged: bool) -> Result<Repaired, StoreErr
     let (clock, options) = (Arc::new(SystemClock::default()), Options::default());
     let files = FileDisk::new(path.clone());
     let disk = copy(&files).map_err(io_error)?;
-    let found = match examine(&*disk.open(Part::Database).map_err(io_error)?).map_err(io_error)? {
+    let health = disk
+        .open(Part::Database)
+        .and_then(|file| examine(&*file, &*options.spawner))
+        .map_err(io_error)?;
+    let found = match health {
         Health::Damaged(found) => found,
         Health::Empty => Vec::new(),
         Health::Sound | Health::Unclean => {
