@@ -1,6 +1,6 @@
 //! What every active namespace has: the ServiceAccount `default` and, if the cluster has a CA to
 //! tell, the ConfigMap `kube-root-ca.crt`. Both come back when deleted; the ConfigMap is repaired
-//! when changed.
+//! when changed, and written anew when the cluster has another CA.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::api_error;
 use crate::cache::{Cache, DEFAULT_ACCOUNT, NamespaceView, ROOT_CA, RootCaView, ServiceAccountView};
+use crate::root_ca::RootCa;
 use crate::workers::Workers;
 
 const DESCRIPTION: (&str, &str) = (
@@ -28,14 +29,14 @@ const DESCRIPTION: (&str, &str) = (
 pub struct NamespaceDefaults {
     client: kube::Client,
     cache: Arc<Cache>,
-    root_ca: Option<String>,
+    root_ca: Option<RootCa>,
     /// Names of namespaces.
     queue: Arc<WorkQueue<Arc<str>>>,
 }
 
 impl NamespaceDefaults {
     /// Registers the handlers at `cache`, which must not have been started yet.
-    pub fn new(client: kube::Client, cache: &Arc<Cache>, root_ca: Option<String>) -> Arc<Self> {
+    pub fn new(client: kube::Client, cache: &Arc<Cache>, root_ca: Option<RootCa>) -> Arc<Self> {
         let queue = cache.queue("serviceaccount");
         let on = queue.clone();
         cache.namespaces.on_change(move |change: &Change<NamespaceView>| {
@@ -78,6 +79,13 @@ impl NamespaceDefaults {
             |this, name| async move { this.sync(&name).await },
             |_| false,
         );
+        if let Some(root_ca) = self.root_ca.clone() {
+            let (cache, queue) = (self.cache.clone(), self.queue.clone());
+            tasks.spawn(root_ca.each_time_replaced(move || {
+                let namespaces = cache.namespaces.store();
+                namespaces.for_each(|namespace| queue.add(namespace.key.name.clone()));
+            }));
+        }
     }
 
     async fn sync(&self, name: &Arc<str>) -> Result<(), kube::Error> {
@@ -102,10 +110,10 @@ impl NamespaceDefaults {
             };
             tolerate(api.create(&PostParams::default(), &account).await)?;
         }
-        let Some(certificate) = &self.root_ca else {
+        let Some(certificate) = self.root_ca.as_ref().map(RootCa::current) else {
             return Ok(());
         };
-        let wanted = RootCaView::fingerprint(certificate, DESCRIPTION.1);
+        let wanted = RootCaView::fingerprint(&certificate, DESCRIPTION.1);
         let map = core::ConfigMap {
             metadata: ObjectMeta {
                 name: Some(ROOT_CA.to_owned()),
@@ -115,7 +123,7 @@ impl NamespaceDefaults {
                 )])),
                 ..ObjectMeta::default()
             },
-            data: Some(BTreeMap::from([("ca.crt".to_owned(), certificate.clone())])),
+            data: Some(BTreeMap::from([("ca.crt".to_owned(), certificate.to_string())])),
             ..core::ConfigMap::default()
         };
         let api: Api<core::ConfigMap> = Api::namespaced(self.client.clone(), name);

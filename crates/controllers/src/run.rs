@@ -7,7 +7,7 @@ use kube::runtime::watcher;
 use kube::{Api, Resource};
 use orlop_client::informer::{Informer, Projection};
 use orlop_metrics::PartMetrics;
-use orlop_pki::{Authority, TokenSigner};
+use orlop_pki::{FollowedAuthority, TokenSigner};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +35,7 @@ use crate::pod_gc::PodGc;
 use crate::replica_set::ReplicaControllers;
 use crate::resource_quota::ResourceQuotas;
 use crate::role_aggregation::RoleAggregation;
+use crate::root_ca::RootCa;
 use crate::selection::Selection;
 use crate::stale_disruption::StaleDisruptions;
 use crate::stateful_set::StatefulSets;
@@ -46,9 +47,9 @@ use crate::volume_binding::VolumeBinding;
 /// What the controllers have to be told.
 #[derive(Debug, Clone, Default)]
 pub struct ControllersConfig {
-    /// The cluster's CA in PEM, published as ConfigMap `kube-root-ca.crt` in every namespace;
+    /// The cluster's CA, published as ConfigMap `kube-root-ca.crt` in every namespace;
     /// without it none is published.
-    pub root_ca: Option<String>,
+    pub root_ca: Option<RootCa>,
     /// How certificates are signed; without it none is.
     pub signing: Option<CertificateSigning>,
     /// Who signs the tokens that are kept in Secrets; without it those Secrets stay empty.
@@ -72,7 +73,7 @@ pub struct ControllersConfig {
 #[derive(Debug, Clone)]
 pub struct CertificateSigning {
     /// Who signs.
-    pub authority: Arc<Authority>,
+    pub authority: FollowedAuthority,
     /// How long a certificate is valid at most.
     pub lifetime_max: Duration,
 }

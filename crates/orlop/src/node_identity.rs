@@ -4,8 +4,8 @@ use crate::paths::Root;
 use anyhow::{Context, Result};
 use orlop_apiserver::TrustedAuthorities;
 use orlop_pki::{
-    Authority, Identity, Kubeconfig, LeafRequest, Pair, Presented, ServingFiles, TlsLimits, Usage,
-    server_config_presenting,
+    Authority, FollowedAuthority, Identity, Kubeconfig, LeafRequest, Pair, Presented, ServingFiles,
+    TlsLimits, Usage, server_config_presenting,
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -18,9 +18,9 @@ pub const SERVICE_ACCOUNT_ISSUER: &str = "https://kubernetes.default.svc.cluster
 /// First address of the default service range: the `kubernetes` Service.
 const SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 
-/// Everything a single-process node presents and trusts. What it presents follows its files.
+/// Everything a single-process node presents and trusts. What it presents and signs with follows its files.
 pub struct NodeIdentity {
-    authority: Arc<Authority>,
+    authority: Authority,
     pki: PathBuf,
 }
 
@@ -109,7 +109,7 @@ impl NodeIdentity {
             config.ensure(&root.kubeconfig(file), &authority)?;
         }
         Ok(Self {
-            authority: Arc::new(authority),
+            authority,
             pki: root.pki(),
         })
     }
@@ -120,17 +120,20 @@ impl NodeIdentity {
     }
 
     /// Who signs the certificates of node agents that join.
-    pub fn signing_authority(&self) -> Arc<Authority> {
-        self.authority.clone()
+    pub fn signing_authority(&self) -> Result<FollowedAuthority> {
+        Ok(FollowedAuthority::files(self.pair("ca"))?)
+    }
+
+    fn pair(&self, name: &str) -> Pair {
+        let file = |ending: &str| self.pki.join(format!("{name}.{ending}"));
+        Pair {
+            certificate: file("crt"),
+            key: file("key"),
+        }
     }
 
     fn presented(&self, name: &str) -> Result<Presented> {
-        let file = |ending: &str| self.pki.join(format!("{name}.{ending}"));
-        let pair = Pair {
-            certificate: file("crt"),
-            key: file("key"),
-        };
-        Ok(Presented::files(pair)?)
+        Ok(Presented::files(self.pair(name))?)
     }
 
     /// How the API server presents itself to node agents.

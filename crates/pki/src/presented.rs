@@ -26,7 +26,7 @@ struct State {
 }
 
 /// When the files changed last, and how long they are.
-type Seen = [Option<(SystemTime, u64)>; 2];
+pub(crate) type Seen = [Option<(SystemTime, u64)>; 2];
 
 impl std::fmt::Debug for Presented {
     // The key is nobody's business.
@@ -103,7 +103,7 @@ impl Presented {
     }
 }
 
-fn look(pair: &Pair) -> Seen {
+pub(crate) fn look(pair: &Pair) -> Seen {
     [&pair.certificate, &pair.key].map(|path| {
         let meta = std::fs::metadata(path).ok()?;
         Some((meta.modified().ok()?, meta.len()))

@@ -147,7 +147,9 @@ mod tests {
             key: dir.path().join("better.key"),
         };
         let usual = write_pair(&authority, dir.path(), "usual");
-        let client_cas = vec![dir.path().join("ca.crt")];
+        let client_ca = dir.path().join("clients.crt");
+        std::fs::write(&client_ca, authority.certificate()).unwrap();
+        let client_cas = vec![client_ca.clone()];
         let pairs = vec![preferred, usual.clone()];
         let files = ServingFiles::open_within(pairs, client_cas, TlsLimits::default()).unwrap();
         let (first, told) = files.current();
@@ -163,5 +165,15 @@ mod tests {
         let (better, told) = files.current();
         told.unwrap();
         assert!(!Arc::ptr_eq(&first, &better));
+
+        let another = Authority::ephemeral("clients").unwrap();
+        std::fs::write(
+            &client_ca,
+            [authority.certificate(), another.certificate()].concat(),
+        )
+        .unwrap();
+        let (rotated, told) = files.current();
+        told.unwrap();
+        assert!(!Arc::ptr_eq(&better, &rotated), "clients of another authority");
     }
 }

@@ -17,6 +17,7 @@ use super::view::{BY_ACCOUNT, TokenView, index};
 use crate::api_error;
 use crate::cache::Cache;
 use crate::resources::{Existence, MetadataOnly};
+use crate::root_ca::RootCa;
 use crate::workers::Workers;
 
 /// Selects the Secrets.
@@ -26,7 +27,7 @@ const OF_TYPE: &str = "type=kubernetes.io/service-account-token";
 pub struct AccountTokens {
     client: kube::Client,
     signer: Arc<TokenSigner>,
-    root_ca: Option<String>,
+    root_ca: Option<RootCa>,
     secrets: Arc<Informer<TokenView>>,
     accounts: Arc<Informer<Existence>>,
     queue: Arc<WorkQueue<ObjectKey>>,
@@ -46,7 +47,7 @@ impl AccountTokens {
         client: kube::Client,
         cache: &Arc<Cache>,
         signer: Arc<TokenSigner>,
-        root_ca: Option<String>,
+        root_ca: Option<RootCa>,
     ) -> Arc<Self> {
         let queue = cache.queue("serviceaccount_tokens_secret");
         let secrets: Arc<Informer<TokenView>> = Arc::new(Informer::new());
@@ -97,6 +98,12 @@ impl AccountTokens {
             |this, key| async move { this.sync(&key).await },
             |error: &Failed| matches!(error, Failed::Api(error) if api_error::is_conflict(error)),
         );
+        if let Some(root_ca) = self.root_ca.clone() {
+            let (secrets, queue) = (self.secrets.clone(), self.queue.clone());
+            tasks.spawn(root_ca.each_time_replaced(move || {
+                secrets.store().for_each(|secret| queue.add(secret.key.clone()));
+            }));
+        }
     }
 
     async fn sync(&self, key: &ObjectKey) -> Result<(), Failed> {
@@ -113,7 +120,8 @@ impl AccountTokens {
             return self.delete(&secrets, &key.name, secret.metadata.uid).await;
         };
         let sign = |claims: &serde_json::Value| self.signer.sign(claims);
-        let full = plan::completed(&secret, &account, self.root_ca.as_deref(), sign)?;
+        let root_ca = self.root_ca.as_ref().map(RootCa::current);
+        let full = plan::completed(&secret, &account, root_ca.as_deref(), sign)?;
         if let Some(full) = full {
             secrets.replace(&key.name, &PostParams::default(), &full).await?;
         }

@@ -149,6 +149,7 @@ impl Certificates {
                 let usage = signer.accepts(&asked.asked, usages).map_err(str::to_owned)?;
                 signing
                     .authority
+                    .current()
                     .sign_request(&asked, usage, lifetime(request, signing.lifetime_max))
                     .map_err(|error| error.to_string())
             });

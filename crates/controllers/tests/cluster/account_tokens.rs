@@ -1,6 +1,6 @@
 //! Secrets that ask for a service account's token.
 
-use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::json;
 
@@ -40,6 +40,15 @@ async fn a_secret_gets_a_token_of_the_account_it_names_and_goes_with_it() {
         claims["kubernetes.io/serviceaccount/service-account.uid"],
         json!(robot.metadata.uid)
     );
+    // A cluster that has another authority tells of it, without a restart.
+    cluster.root_ca.send_replace("another CA".into());
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), "default");
+    eventually("the other authority", || async {
+        let secret = secrets.get("kept").await.unwrap().data?;
+        let map = maps.get_opt("kube-root-ca.crt").await.unwrap()?.data?;
+        (secret["ca.crt"].0 == b"another CA" && map["ca.crt"] == "another CA").then_some(())
+    })
+    .await;
     // What is taken out comes back.
     let mut emptied = secrets.get("kept").await.unwrap();
     emptied.data = None;

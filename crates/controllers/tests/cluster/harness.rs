@@ -20,6 +20,7 @@ use orlop_controllers::{Accounts, CertificateSigning, ClusterRange, ControllersC
 use orlop_pki::TokenSigner;
 use orlop_store::embedded::{EmbeddedStore, Options};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::{BoxError, ServiceExt};
 
@@ -56,6 +57,8 @@ pub struct Cluster {
     _stop: DropGuard,
     stop: CancellationToken,
     agents: CancellationToken,
+    /// What controllers tell clients within the cluster to trust.
+    pub root_ca: watch::Sender<Arc<str>>,
     /// What controllers had no right to.
     refused: Arc<Mutex<Vec<String>>>,
     _store: tempfile::TempDir,
@@ -89,6 +92,7 @@ impl Cluster {
             server,
             _stop: stop.clone().drop_guard(),
             agents: stop.child_token(),
+            root_ca: watch::channel("the CA".into()).0,
             stop,
             refused: Arc::default(),
             _store: directory,
@@ -142,9 +146,9 @@ impl Cluster {
     pub fn run_controllers_sharing(&self, node_ranges: Option<ClusterRange>) -> CancellationToken {
         let stop = self.stop.child_token();
         let config = ControllersConfig {
-            root_ca: Some("the CA".to_owned()),
+            root_ca: Some(self.root_ca.subscribe().into()),
             signing: Some(CertificateSigning {
-                authority: Arc::new(orlop_pki::Authority::ephemeral("kubernetes").unwrap()),
+                authority: orlop_pki::Authority::ephemeral("kubernetes").unwrap().into(),
                 lifetime_max: Duration::from_secs(3600),
             }),
             token_signer: Some(Arc::new(self.token_signer())),

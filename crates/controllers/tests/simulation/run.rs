@@ -202,7 +202,7 @@ impl Supervisor {
                 match self.part {
                     Part::Controllers => {
                         let config = ControllersConfig {
-                            root_ca: Some("the CA".to_owned()),
+                            root_ca: Some("the CA".to_owned().into()),
                             ..ControllersConfig::default()
                         };
                         let ended = orlop_controllers::run(client, config, shutdown).await;

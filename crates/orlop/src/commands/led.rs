@@ -1,6 +1,6 @@
 //! `orlop controller-manager` and `orlop scheduler`: a part alone, behind a Lease.
-use super::configz;
 use super::scheduler_config::SchedulerConfig;
+use super::{configz, root_ca};
 use crate::cli::{ControllerManagerArgs, FaceArgs, LeaderArgs, SchedulerArgs};
 use crate::delegate::Delegate;
 use crate::health::{self, Face};
@@ -12,7 +12,7 @@ use orlop_client::leader::{Candidate, Ended, NAMESPACE, Timing, lead};
 use orlop_client::{ConnectError, Readiness, TokenAccounts};
 use orlop_controllers::{Accounts, AutoscalerConfig, Grace, NodeLifecycleConfig, Pace, Selection};
 use orlop_metrics::PartMetrics;
-use orlop_pki::{Pair, TokenSigner};
+use orlop_pki::{FollowedAuthority, Pair, TokenSigner};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,19 +20,17 @@ use tokio_util::sync::CancellationToken;
 
 pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> {
     let configz = configz::controller_manager(&arguments);
-    let root_ca = match &arguments.root_ca_file {
-        Some(path) => Some(
-            std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read --root-ca-file {}", path.display()))?,
-        ),
-        None => None,
-    };
+    let root_ca = arguments.root_ca_file.clone().map(root_ca::of_file);
+    let root_ca = root_ca.transpose().context("--root-ca-file")?;
     let signing = match (
         &arguments.cluster_signing_cert_file,
         &arguments.cluster_signing_key_file,
     ) {
         (Some(certificate), Some(key)) => Some(orlop_controllers::CertificateSigning {
-            authority: Arc::new(orlop_pki::Authority::open(certificate, key)?),
+            authority: FollowedAuthority::files(Pair {
+                certificate: certificate.clone(),
+                key: key.clone(),
+            })?,
             lifetime_max: arguments.cluster_signing_duration,
         }),
         _ => None,

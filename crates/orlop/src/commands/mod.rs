@@ -14,6 +14,7 @@ pub mod kubelet;
 pub mod led;
 pub mod listings;
 pub mod local_api;
+mod root_ca;
 mod scheduler_config;
 pub mod status;
 pub mod store;

@@ -6,6 +6,7 @@
 use crate::cli::UpArgs;
 use crate::commands::agent::{self, AgentOptions};
 use crate::commands::apiserver::authorities;
+use crate::commands::root_ca;
 use crate::delegate::Delegate;
 use crate::doctor::{Ask, warn_at_start};
 use crate::health::{self, Face};
@@ -140,9 +141,9 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     parts.spawn({
         let (client, metrics) = controllers;
         let config = ControllersConfig {
-            root_ca: Some(identity.authority().to_owned()),
+            root_ca: Some(root_ca::of_file(root.pki().join("ca.crt"))?),
             signing: Some(CertificateSigning {
-                authority: identity.signing_authority(),
+                authority: identity.signing_authority()?,
                 lifetime_max: LEAF_LIFETIME,
             }),
             token_signer: Some(Arc::new(TokenSigner::ensure(&root.pki())?)),
