@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::DynamicObject;
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::discovery::{ApiCapabilities, Scope, pinned_kind};
@@ -44,11 +43,13 @@ pub struct Expected {
     pub unowned: usize,
 }
 
-/// What the owners of `pods` want.
-pub async fn expected(client: &Client, cache: &Cache, pods: &[Pod]) -> Result<Expected, ScaleError> {
+/// What the owners of `pods` want; `None` if the server has a pod no more, or of another owner, which is yet to be seen.
+pub async fn expected(client: &Client, cache: &Cache, pods: &[Pod]) -> Result<Option<Expected>, ScaleError> {
     let mut scales: BTreeMap<Arc<str>, i32> = BTreeMap::new();
     let mut unowned = 0;
-    for pod in pods {
+    // Those that go may be gone when somebody asks for them.
+    let (going, staying): (Vec<&Pod>, Vec<&Pod>) = pods.iter().partition(|pod| pod.terminating);
+    for pod in staying.into_iter().chain(going) {
         let Some(controller) = &pod.controller else {
             unowned += 1;
             continue;
@@ -56,32 +57,27 @@ pub async fn expected(client: &Client, cache: &Cache, pods: &[Pod]) -> Result<Ex
         if scales.contains_key(&controller.uid) {
             continue;
         }
-        let (uid, scale) = match known(cache, &pod.key.namespace, controller) {
-            Known::Scale(uid, scale) => (uid, scale),
-            Known::Gone => return Err(no_owner(pod)),
-            Known::Other => match owner(client, pod, controller).await? {
-                Live::Owner(owner) => {
-                    let scale = of_any_kind(client, pod, &owner).await?;
-                    (controller.uid.clone(), scale)
-                }
-                // That it is gone is about to be told; the others are asked of the owner.
-                Live::PodGone => continue,
-                Live::NoOwner => return Err(no_owner(pod)),
-            },
+        let scale = match known(cache, &pod.key.namespace, controller) {
+            Known::Scale(uid, scale) => Some((uid, scale)),
+            Known::Gone => of_any_kind(client, pod, controller, true).await?,
+            Known::Other => of_any_kind(client, pod, controller, false).await?,
+        };
+        let Some((uid, scale)) = scale else {
+            return Ok(None);
         };
         scales.insert(uid, scale);
     }
-    Ok(Expected {
+    Ok(Some(Expected {
         pods: scales.values().copied().fold(0, i32::saturating_add),
         unowned,
-    })
+    }))
 }
 
 /// What the cache knows of an owner.
 enum Known {
     /// uid and scale of it, or of its own owner.
     Scale(Arc<str>, i32),
-    /// It isn't there.
+    /// The kind of that name that is remembered has it not.
     Gone,
     /// It is of a kind that isn't remembered.
     Other,
@@ -123,52 +119,54 @@ fn known(cache: &Cache, namespace: &Arc<str>, controller: &ControllerRef) -> Kno
     found.map_or(Known::Gone, |(uid, scale)| Known::Scale(uid, scale))
 }
 
-fn no_owner(pod: &Pod) -> ScaleError {
-    ScaleError::NoOwner {
-        pod: pod.key.name.to_string(),
+/// The group of a kind of that name that is remembered.
+fn remembered_group(kind: &str) -> &'static str {
+    match kind {
+        "ReplicationController" => "",
+        _ => "apps",
     }
 }
 
-/// What the server knows of a pod's owner: its version isn't remembered.
-enum Live {
-    Owner(OwnerReference),
-    /// The pod has another owner by now, or none.
-    NoOwner,
-    /// The pod has gone since it was remembered.
-    PodGone,
-}
-
-async fn owner(client: &Client, pod: &Pod, controller: &ControllerRef) -> Result<Live, kube::Error> {
-    let live = metadata_api::<core::Pod>(client, &pod.key.namespace);
-    let Some(live) = live.get_opt(&pod.key.name).await? else {
-        return Ok(Live::PodGone);
-    };
-    if live.metadata.uid.as_deref() != Some(&*pod.uid) {
-        return Ok(Live::PodGone);
-    }
-    let mut owners = live.metadata.owner_references.into_iter().flatten();
-    let owner = owners.find(|owner| *owner.uid == *controller.uid);
-    Ok(owner.map_or(Live::NoOwner, Live::Owner))
-}
-
-/// Asks for the owner's scale, whatever its kind.
-async fn of_any_kind(client: &Client, pod: &Pod, owner: &OwnerReference) -> Result<i32, ScaleError> {
+/// Asks for the owner's scale, whatever its kind; `None` if the pod isn't there, or isn't the owner's. `is_gone`: the kind
+/// of that name that is remembered has no such owner, which may be of another group's.
+async fn of_any_kind(
+    client: &Client,
+    pod: &Pod,
+    controller: &ControllerRef,
+    is_gone: bool,
+) -> Result<Option<(Arc<str>, i32)>, ScaleError> {
     let namespace = &pod.key.namespace;
+    let live = metadata_api::<core::Pod>(client, namespace);
+    let Some(live) = live.get_opt(&pod.key.name).await? else {
+        return Ok(None);
+    };
+    let mut owners = live.metadata.owner_references.into_iter().flatten();
+    let Some(owner) = owners.find(|owner| *owner.uid == *controller.uid) else {
+        return Ok(None);
+    };
     let (group, version) = owner
         .api_version
         .split_once('/')
         .unwrap_or(("", &owner.api_version));
+    let no_owner = || ScaleError::NoOwner {
+        pod: pod.key.name.to_string(),
+    };
+    if is_gone && group == remembered_group(&owner.kind) {
+        return Err(no_owner());
+    }
     let kind = GroupVersionKind::gvk(group, version, &owner.kind);
     let (resource, capabilities) = pinned_kind(client, &kind).await?;
     match scale(client, namespace, &resource, &capabilities, &owner.name).await {
-        Ok(scale) => Ok(scale),
+        // One of that name that came later is another one.
+        Ok((Some(uid), _)) if *uid != *controller.uid => Err(no_owner()),
+        Ok((_, scale)) => Ok(Some((controller.uid.clone(), scale))),
         Err(error) if api_error::is_not_found(&error) => {
             if capabilities
                 .subresources
                 .iter()
                 .any(|(subresource, _)| subresource.plural == "scale")
             {
-                return Err(no_owner(pod));
+                return Err(no_owner());
             }
             let plural = resource.plural;
             let resource = if group.is_empty() {
@@ -182,13 +180,14 @@ async fn of_any_kind(client: &Client, pod: &Pod, owner: &OwnerReference) -> Resu
     }
 }
 
+/// The uid of an object, if that is told, and its scale.
 async fn scale(
     client: &Client,
     namespace: &str,
     resource: &ApiResource,
     capabilities: &ApiCapabilities,
     name: &str,
-) -> Result<i32, kube::Error> {
+) -> Result<(Option<String>, i32), kube::Error> {
     let objects: Api<DynamicObject> = if capabilities.scope == Scope::Namespaced {
         Api::namespaced_with(client.clone(), namespace, resource)
     } else {
@@ -196,5 +195,71 @@ async fn scale(
     };
     let scale = objects.get_subresource("scale", name).await?;
     let replicas = scale.data["spec"]["replicas"].as_i64().unwrap_or(0);
-    Ok(i32::try_from(replicas).unwrap_or(i32::MAX))
+    Ok((scale.metadata.uid, i32::try_from(replicas).unwrap_or(i32::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::server;
+    use serde_json::{Value, json};
+
+    /// What the owner of two pods of the cache wants, of which the first is `terminating` there, by a server that has the
+    /// second one alone, and owners of kind `kind` in group example.com.
+    async fn asked(kind: &'static str, terminating: bool) -> Result<Option<i32>, ScaleError> {
+        let owners = json!([{"apiVersion": "example.com/v1", "kind": kind, "name": "o", "uid": "o", "controller": true}]);
+        let there = owners.clone();
+        let (client, _) = server(move |method, path, _| match path {
+            "/api/v1/namespaces/ns/pods/p-0" => (
+                404,
+                json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404, "message": "gone"}),
+            ),
+            "/api/v1/namespaces/ns/pods/p-1" => (
+                200,
+                json!({"metadata": {"name": "p-1", "namespace": "ns", "ownerReferences": there}}),
+            ),
+            "/apis/example.com/v1" => {
+                let resource = |name: &str, kind: &str| json!({"name": name, "kind": kind, "singularName": "", "namespaced": true, "verbs": ["get"]});
+                let resources = [resource("owners", kind), resource("owners/scale", "Scale")];
+                (
+                    200,
+                    json!({"groupVersion": "example.com/v1", "resources": resources}),
+                )
+            }
+            "/apis/example.com/v1/namespaces/ns/owners/o/scale" => (
+                200,
+                json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "o", "uid": "o"},
+                    "spec": {"replicas": 4}}),
+            ),
+            path => panic!("{method} {path}"),
+        });
+        let cache = Cache::default();
+        let mut pods = Vec::new();
+        for (name, deleted) in [
+            ("p-0", terminating.then_some("2026-01-01T00:00:00Z")),
+            ("p-1", None),
+        ] {
+            let pod: Value = json!({"metadata": {"name": name, "namespace": "ns", "uid": name, "resourceVersion": "4",
+                "deletionTimestamp": deleted, "ownerReferences": owners}});
+            cache.pods.store().apply(serde_json::from_value(pod).unwrap());
+            pods.push(cache.pods.store().get(&ObjectKey::new("ns", name)).unwrap());
+        }
+        let expected = expected(&client, &cache, &pods).await?;
+        Ok(expected.map(|expected| expected.pods))
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_is_gone_before_the_cache_knows_says_nothing_of_its_owner() {
+        assert_eq!(asked("Owner", false).await.unwrap(), None);
+        assert_eq!(
+            asked("Owner", true).await.unwrap(),
+            Some(4),
+            "another one is asked for"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_owner_of_another_group_is_none_of_the_kind_of_that_name() {
+        assert_eq!(asked("StatefulSet", true).await.unwrap(), Some(4));
+    }
 }

@@ -10,7 +10,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, eventually};
+use crate::harness::{Cluster, PATIENCE, eventually};
 
 async fn create<K>(api: &Api<K>, object: Value) -> K
 where
@@ -44,7 +44,7 @@ fn sums(status: &PodDisruptionBudgetStatus) -> (i32, i32, i32, i32, String) {
 async fn expect(cluster: &Cluster, budget: &str, want: (i32, i32, i32, i32, &str)) {
     let budgets = budgets(cluster);
     let mut last = None;
-    for _ in 0..500 {
+    for _ in 0..PATIENCE.as_millis() / 20 {
         let status = budgets.get(budget).await.unwrap().status.unwrap_or_default();
         let found = sums(&status);
         if (found.0, found.1, found.2, found.3, found.4.as_str()) == want {

@@ -25,7 +25,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::{BoxError, ServiceExt};
 
 /// How long something may take before a test fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An answer; one that says that the caller has no right is noted.
 async fn noted<B>(
