@@ -142,13 +142,15 @@ impl GarbageCollector {
             Task::Foreground(_) => {
                 let blocking = self.graph().blocking(uid);
                 if blocking.is_empty() {
-                    self.remove_finalizer(&served, &place, &live, FOREGROUND).await
-                } else {
-                    blocking
-                        .into_iter()
-                        .for_each(|dependent| self.queue.add(Task::Check(dependent)));
-                    Ok(())
+                    return self.remove_finalizer(&served, &place, &live, FOREGROUND).await;
                 }
+                // Each that goes leads here again, and the others are mostly going, too.
+                let mut staying = blocking;
+                staying.retain(|dependent| !self.graph().is_terminating(dependent));
+                staying
+                    .into_iter()
+                    .for_each(|dependent| self.queue.add(Task::Check(dependent)));
+                Ok(())
             }
             Task::Orphan(_) => {
                 let dependents = self.graph().dependents_of(uid);

@@ -50,6 +50,7 @@ struct Entry {
     /// Owner uid, and whether the owner's foreground deletion waits for us.
     owners: Box<[(Uid, bool)]>,
     foreground: bool,
+    terminating: bool,
 }
 
 /// The graph.
@@ -139,6 +140,7 @@ impl Graph {
                 place,
                 owners,
                 foreground,
+                terminating,
             },
         );
         if orphan {
@@ -244,6 +246,11 @@ impl Graph {
         self.dependents_of(uid).into_iter().filter(blocks).collect()
     }
 
+    /// Whether `uid` is being deleted, so that nothing is left to decide about it.
+    pub fn is_terminating(&self, uid: &str) -> bool {
+        self.entries.get(uid).is_some_and(|entry| entry.terminating)
+    }
+
     /// Whether `uid` is being deleted and waits for its dependents.
     pub fn is_foreground(&self, uid: &str) -> bool {
         self.entries.get(uid).is_some_and(|entry| entry.foreground)
@@ -341,6 +348,14 @@ mod tests {
         let tasks = graph.applied(1, &object("ds", &[], &[FOREGROUND], true), nobody);
         assert_eq!(tasks, [Task::Foreground("ds".into()), check("pod")]);
         assert_eq!(graph.blocking("ds"), ["pod".into()]);
+        assert!(!graph.is_terminating("pod"));
+        assert!(
+            graph
+                .applied(0, &object("pod", &["ds"], &[], true), nobody)
+                .is_empty()
+        );
+        assert_eq!(graph.blocking("ds"), ["pod".into()], "it is waited for");
+        assert!(graph.is_terminating("pod"), "without another look at it");
         assert_eq!(graph.deleted("pod"), [Task::Foreground("ds".into())]);
         assert!(graph.blocking("ds").is_empty());
     }
