@@ -25,6 +25,9 @@ const DISCOVERY_RETRY: Duration = Duration::from_secs(1);
 /// How often is asked which kinds there are though nothing says that they changed: what another server behind this one
 /// serves changes with that server's program, which no object here tells of. Two requests each time.
 const DISCOVERY_PERIOD: Duration = Duration::from_secs(30);
+/// How long a kind is watched that isn't served any more: its objects go before their definition does, which other watches
+/// may tell sooner, and who depends on them would stay for ever if nobody heard of that.
+const FAREWELL: Duration = Duration::from_secs(10);
 
 /// The kinds watched by the shared cache already, in the order of the first kind numbers.
 const SHARED: [(&str, &str); 17] = [
@@ -82,9 +85,18 @@ pub(super) struct Watch {
     informer: Arc<Informer<Existence>>,
     /// None while it isn't served.
     task: Option<AbortHandle>,
+    /// Since when it hasn't been served.
+    unserved: Option<Instant>,
 }
 
 impl Watch {
+    /// Whether what runs is to end. A kind that was away is listed anew, rather than when its watch tries again.
+    fn is_over(&mut self, is_served: bool, moved: bool, now: Instant) -> bool {
+        let returned = is_served && self.unserved.take().is_some();
+        let left = !is_served && now - *self.unserved.get_or_insert(now) >= FAREWELL;
+        moved || returned || left
+    }
+
     fn stop(&mut self) {
         if let Some(task) = self.task.take() {
             task.abort();
@@ -103,9 +115,14 @@ impl GarbageCollector {
             }
             let informer = self.informer(number, served);
             let (api, running) = (served.api(&self.client, ""), informer.clone());
-            let watch = async move { running.run(api, watcher::Config::default()).await };
-            let task = Some(tasks.spawn(watch));
-            watches.insert(number, Watch { informer, task });
+            let run = async move { running.run(api, watcher::Config::default()).await };
+            let task = Some(tasks.spawn(run));
+            let watch = Watch {
+                informer,
+                task,
+                unserved: None,
+            };
+            watches.insert(number, watch);
         }
         self.set_kinds(kinds);
         let all_read = join_all(watches.values().map(|watch| watch.informer.synced()));
@@ -167,7 +184,7 @@ impl GarbageCollector {
                 .get(number)
                 .is_some_and(|before| before.resource != served.resource);
             if let Some(watch) = watches.get_mut(&number) {
-                if moved || !is_served {
+                if watch.is_over(is_served, moved, Instant::now()) {
                     watch.stop();
                 }
                 if watch.task.is_some() {
@@ -178,6 +195,7 @@ impl GarbageCollector {
                 let watch = watches.entry(number).or_insert_with(|| Watch {
                     informer: self.informer(number, served),
                     task: None,
+                    unserved: None,
                 });
                 watch.task = Some(self.watch(served, watch.informer.clone(), tasks));
             }
@@ -277,6 +295,30 @@ mod tests {
             namespaced: true,
             watchable: true,
             delete_collection: true,
+        }
+    }
+
+    #[test]
+    fn a_kind_that_went_is_watched_a_little_longer_and_anew_when_it_returns() {
+        let mut watch = Watch {
+            informer: Arc::new(Informer::new()),
+            task: None,
+            unserved: None,
+        };
+        let start = Instant::now();
+        for (seconds, is_served, moved, over) in [
+            (0, true, false, false),
+            (1, true, true, true),
+            (2, false, false, false),
+            (11, false, false, false),
+            (12, false, false, true),
+            (13, true, false, true),
+            (14, true, false, false),
+            (30, false, false, false),
+            (31, true, false, true),
+        ] {
+            let now = start + Duration::from_secs(seconds);
+            assert_eq!(watch.is_over(is_served, moved, now), over, "after {seconds} s");
         }
     }
 
