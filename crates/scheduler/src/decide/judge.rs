@@ -24,7 +24,7 @@ pub struct Judge<'a> {
     /// How it has to spread, if it has to.
     pub spread: Option<Spread<'a>>,
     /// Its volumes, if it has any.
-    pub volumes: Option<Volumes<'a>>,
+    pub volumes: Option<Volumes>,
     /// Who else uses what it wants for itself alone, if it wants that.
     pub exclusive: Option<Exclusive>,
 }

@@ -209,7 +209,7 @@ impl VolumeView {
 
     /// Whether it could be the volume of a claim, wherever it is.
     pub fn meets(&self, key: &ObjectKey, uid: &str, claim: &ClaimView) -> bool {
-        // What costs least to compare first: every volume is asked for every claim and node.
+        // What costs least to compare first: every volume is asked for every claim.
         !self.terminating
             && self.class == claim.class
             && self.capacity >= claim.request

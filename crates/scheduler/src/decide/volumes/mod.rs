@@ -40,8 +40,7 @@ impl Met {
 
 /// The volumes of one pod.
 #[derive(Debug, Clone)]
-pub struct Volumes<'a> {
-    world: &'a World,
+pub struct Volumes {
     bound: Vec<Arc<Cached<VolumeView>>>,
     /// A bound claim's volume isn't there.
     lost: bool,
@@ -58,16 +57,17 @@ struct Waiting {
     selected: Option<Arc<str>>,
     /// The volume that it was promised.
     promised: Option<Arc<str>>,
+    /// The volumes that could be its own, wherever they are: one that is given to it, then the smallest.
+    candidates: Vec<Arc<Cached<VolumeView>>>,
 }
 
-impl<'a> Volumes<'a> {
+impl Volumes {
     /// Finds the pod's claims; the reason if no node could do. `None` if it has no claim.
-    pub fn of(key: &ObjectKey, pod: &Pending, world: &'a World) -> Result<Option<Self>, String> {
+    pub fn of(key: &ObjectKey, pod: &Pending, world: &World) -> Result<Option<Self>, String> {
         if pod.claims.is_empty() {
             return Ok(None);
         }
         let mut volumes = Self {
-            world,
             bound: Vec::new(),
             lost: false,
             waiting: Vec::new(),
@@ -123,7 +123,7 @@ impl<'a> Volumes<'a> {
         let mut taken: BTreeSet<Arc<str>> = BTreeSet::new();
         let mut chosen = Vec::with_capacity(self.waiting.len());
         for waiting in &self.waiting {
-            let met = waiting.met_on(node, &taken, self.world)?;
+            let met = waiting.met_on(node, &taken)?;
             if let Met::By { volume, .. } = &met {
                 taken.insert(volume.clone());
             }
@@ -138,22 +138,45 @@ impl Waiting {
     fn of(claim: Arc<Cached<ClaimView>>, world: &World) -> Option<Self> {
         let class = claim.class.clone().filter(|_| !claim.named)?;
         let class = world.classes.get(&ObjectKey::new("", class))?;
-        class.waits.then(|| Self {
+        let mut waiting = class.waits.then(|| Self {
             selected: world.selected(&claim),
             promised: world.promised_to(&claim.key),
+            candidates: Vec::new(),
             claim,
             class,
-        })
+        })?;
+        if waiting.selected.is_none() {
+            waiting.candidates = waiting.find(world);
+        }
+        Some(waiting)
+    }
+
+    /// Looks at every volume there is: once for a pod, not for each of the nodes.
+    fn find(&self, world: &World) -> Vec<Arc<Cached<VolumeView>>> {
+        let mut found = Vec::new();
+        world.volumes.for_each(|volume| {
+            if volume.meets(&self.claim.key, &self.claim.uid, &self.claim) {
+                found.push(volume.clone());
+            }
+        });
+        found.retain(|volume| world.is_unpromised(&volume.key.name, &self.claim.key));
+        found.sort_by_cached_key(|volume| (!self.is_given(volume), volume.capacity, volume.key.name.clone()));
+        found
+    }
+
+    /// Whether it is the claim's, by what it says or by promise.
+    fn is_given(&self, volume: &Cached<VolumeView>) -> bool {
+        volume.is_claimed() || self.promised.as_ref() == Some(&volume.key.name)
     }
 
     /// How it is met on `node`, where other claims of the pod have `taken` those volumes; `None` if it can't be.
-    fn met_on(&self, node: &NodeView, taken: &BTreeSet<Arc<str>>, world: &World) -> Option<Met> {
+    fn met_on(&self, node: &NodeView, taken: &BTreeSet<Arc<str>>) -> Option<Met> {
         let (claim, uid) = (self.claim.key.clone(), self.claim.uid.clone());
         if let Some(selected) = &self.selected {
             let is_here = *selected == node.node.name && self.can_be_made(node);
             return is_here.then_some(Met::Made { claim, uid });
         }
-        let Some(best) = self.best(node, taken, world) else {
+        let Some(best) = self.best(node, taken) else {
             return self.can_be_made(node).then_some(Met::Made { claim, uid });
         };
         best.is_reachable_from(node).then(|| Met::By {
@@ -164,29 +187,11 @@ impl Waiting {
     }
 
     /// The volume that is given to it, wherever that is, or else the smallest that will do.
-    fn best(
-        &self,
-        node: &NodeView,
-        taken: &BTreeSet<Arc<str>>,
-        world: &World,
-    ) -> Option<Arc<Cached<VolumeView>>> {
-        let is_given = |volume: &Cached<VolumeView>| {
-            volume.is_claimed() || self.promised.as_ref() == Some(&volume.key.name)
-        };
-        let rank =
-            |volume: &Cached<VolumeView>| (!is_given(volume), volume.capacity, volume.key.name.clone());
-        let mut best: Option<Arc<Cached<VolumeView>>> = None;
-        world.volumes.for_each(|volume| {
-            if volume.meets(&self.claim.key, &self.claim.uid, &self.claim)
-                && best.as_ref().is_none_or(|best| rank(volume) < rank(best))
-                && !taken.contains(&volume.key.name)
-                && world.is_unpromised(&volume.key.name, &self.claim.key)
-                && (is_given(volume) || volume.is_reachable_from(node))
-            {
-                best = Some(volume.clone());
-            }
-        });
-        best
+    fn best(&self, node: &NodeView, taken: &BTreeSet<Arc<str>>) -> Option<&Cached<VolumeView>> {
+        let mut candidates = self.candidates.iter().map(|volume| &**volume);
+        candidates.find(|volume| {
+            !taken.contains(&volume.key.name) && (self.is_given(volume) || volume.is_reachable_from(node))
+        })
     }
 
     fn can_be_made(&self, node: &NodeView) -> bool {

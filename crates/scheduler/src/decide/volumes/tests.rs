@@ -100,6 +100,36 @@ fn a_claim_that_waits_is_met_by_the_smallest_volume_of_the_node_that_is_large_en
     );
 }
 
+/// Volumes are many, and so are nodes: what could meet a claim is found out before the nodes are looked at.
+#[test]
+fn all_nodes_are_judged_by_the_volumes_that_there_were_when_the_pod_had_its_turn() {
+    let world = given(&[volume("here", "5Gi", "a")], &[claim("c", "2Gi", json!({}))]);
+    let pod = pending_pod(
+        "default",
+        "p",
+        json!({}),
+        json!({"containers": [], "volumes": [{"name": "c", "persistentVolumeClaim": {"claimName": "c"}}]}),
+    );
+    let found = Volumes::of(&ObjectKey::new("default", "p"), &pod, &world)
+        .unwrap()
+        .unwrap();
+    for late in [volume("smaller", "2Gi", "a"), volume("there", "5Gi", "b")] {
+        world.volumes.apply(serde_json::from_value(late).unwrap());
+    }
+    let host = |host: &str| json!({"metadata": {"labels": {"host": host}}});
+    let mut cluster = cluster(json!({"a": host("a"), "b": host("b")}));
+    let met = Met::By {
+        claim: ObjectKey::new("default", "c"),
+        uid: "c".into(),
+        volume: "here".into(),
+    };
+    assert_eq!(
+        found.choose(cluster.candidate("a").unwrap().node),
+        Some(vec![met])
+    );
+    assert_eq!(found.choose(cluster.candidate("b").unwrap().node), None);
+}
+
 #[test]
 fn class_modes_selector_and_reservation_decide_besides_the_size() {
     let mut reserved = volume("reserved", "5Gi", "a");
