@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::plan::{self, BIND_COMPLETED, BOUND_BY_CONTROLLER, Class, Verdict};
-use super::views::{BY_CLAIM, Binding, ClaimView, ClassView, VolumeView, bound_to};
+use super::views::{BY_CLAIM, Binding, ClaimView, ClassView, FREE, VolumeView, bound_to};
 use crate::api_error;
 use crate::cache::Cache;
 use crate::run::watch_all;
@@ -97,7 +97,10 @@ impl VolumeBinding {
         }
         .start(
             tasks,
-            |this, task| async move { this.look(&task).await },
+            |this, task| async move {
+                this.volumes.synced().await;
+                this.look(&task).await
+            },
             api_error::is_conflict,
         );
     }
@@ -138,8 +141,12 @@ impl VolumeBinding {
             return Ok(());
         }
         let volumes: Api<core::PersistentVolume> = Api::all(self.client.clone());
-        let all = volumes.list(&ListParams::default()).await?.items;
-        match plan::verdict(&claim, &all, self.class_of(&claim).await?) {
+        let class = match plan::named(&claim) {
+            Some(_) => Class::Nothing,
+            None => self.class_of(&claim).await?,
+        };
+        let found = self.candidates(&claim, class, &volumes).await?;
+        match plan::verdict(&claim, &found, class) {
             Verdict::Leave => Ok(()),
             Verdict::Wait(reason, message) => {
                 self.recorder
@@ -148,7 +155,7 @@ impl VolumeBinding {
             }
             Verdict::Lost(reason, message) => self.lose(&claims, &claim, reason, message).await,
             Verdict::Bind(name) => {
-                let volume = all
+                let volume = found
                     .into_iter()
                     .find(|volume| volume.metadata.name.as_deref() == Some(&*name));
                 match volume {
@@ -157,6 +164,29 @@ impl VolumeBinding {
                 }
             }
         }
+    }
+
+    /// The volumes among which the claim's is to be found. A list of all is asked for only where one may be chosen: what
+    /// the cache doesn't have yet brings the claim here again when it comes.
+    async fn candidates(
+        &self,
+        claim: &core::PersistentVolumeClaim,
+        class: Class,
+        volumes: &Api<core::PersistentVolume>,
+    ) -> Result<Vec<core::PersistentVolume>, kube::Error> {
+        if let Some(name) = plan::named(claim) {
+            return Ok(volumes.get_opt(name).await?.into_iter().collect());
+        }
+        let known = self.volumes.store();
+        let may_choose = class != Class::Waits && !plan::is_complete(&claim.metadata);
+        if may_choose && known.count_by_index(FREE, plan::class_of_claim(claim)) > 0 {
+            return Ok(volumes.list(&ListParams::default()).await?.items);
+        }
+        let mut promised = Vec::new();
+        for volume in known.by_index(BY_CLAIM, &ObjectKey::of(claim).to_string()) {
+            promised.extend(volumes.get_opt(&volume.key.name).await?);
+        }
+        Ok(promised)
     }
 
     async fn class_of(&self, claim: &core::PersistentVolumeClaim) -> Result<Class, kube::Error> {
@@ -309,4 +339,55 @@ async fn set_phase(
         )
         .await
         .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::server;
+    use serde_json::Value;
+
+    const CLAIM: &str = "/api/v1/namespaces/ns/persistentvolumeclaims/c";
+    const VOLUMES: &str = "/api/v1/persistentvolumes";
+
+    /// What is asked for when a claim is looked at, of which this is special, while these volumes are known.
+    async fn asked(more: Value, known: &[Value]) -> Vec<String> {
+        let mut claim = json!({"metadata": {"name": "c", "namespace": "ns", "uid": "u"}, "spec": {}});
+        orlop_api::patch::merge(&mut claim, &more);
+        let promised = json!({"metadata": {"name": "v", "uid": "v"}, "status": {"phase": "Bound"},
+            "spec": {"claimRef": {"namespace": "ns", "name": "c", "uid": "u"}}});
+        let (client, asked) = server(move |_, path, body| match path {
+            CLAIM => (200, claim.clone()),
+            VOLUMES => (200, json!({"metadata": {}, "items": []})),
+            "/api/v1/persistentvolumes/v" => (200, promised.clone()),
+            _ => (200, body),
+        });
+        let binding = VolumeBinding::new(client, &Arc::new(Cache::default()));
+        for volume in known {
+            let volume = serde_json::from_value(volume.clone()).unwrap();
+            binding.volumes.store().apply(volume);
+        }
+        binding.claim(&ObjectKey::new("ns", "c")).await.unwrap();
+        let asked = asked.lock().unwrap();
+        asked.iter().map(|(_, path, _)| path.clone()).collect()
+    }
+
+    #[tokio::test]
+    async fn all_volumes_are_read_only_where_one_may_be_chosen() {
+        let bound = json!({"metadata": {"annotations": {BIND_COMPLETED: "yes"}}, "spec": {"volumeName": "v"},
+            "status": {"phase": "Bound"}});
+        let one = "/api/v1/persistentvolumes/v";
+        assert_eq!(asked(bound, &[]).await, [CLAIM, one], "it names one");
+        let volume = |class: &str, of: Value| {
+            json!({"metadata": {"name": "v", "uid": "v", "resourceVersion": "1"},
+                "spec": {"storageClassName": class, "claimRef": of}})
+        };
+        let other = volume("other", json!(null));
+        assert_eq!(asked(json!({}), &[other]).await, [CLAIM], "none of its class");
+        let free = volume("", json!(null));
+        assert_eq!(asked(json!({}), &[free]).await, [CLAIM, VOLUMES]);
+        let promised = volume("", json!({"namespace": "ns", "name": "c"}));
+        let asked = asked(json!({}), &[promised]).await;
+        assert_eq!(asked[..2], [CLAIM, one], "it is promised one");
+    }
 }

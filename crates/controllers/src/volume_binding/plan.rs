@@ -57,7 +57,8 @@ pub fn class<'a>(metadata: &'a ObjectMeta, field: Option<&'a String>) -> &'a str
     annotation.or(field).map_or("", String::as_str)
 }
 
-fn class_of_claim(claim: &core::PersistentVolumeClaim) -> &str {
+/// The class that a claim names.
+pub fn class_of_claim(claim: &core::PersistentVolumeClaim) -> &str {
     let field = claim
         .spec
         .as_ref()
@@ -84,17 +85,20 @@ pub fn is_complete(metadata: &ObjectMeta) -> bool {
     annotations.is_some_and(|annotations| annotations.contains_key(BIND_COMPLETED))
 }
 
-/// Decides for one claim among all volumes.
+/// The volume that a claim names.
+pub fn named(claim: &core::PersistentVolumeClaim) -> Option<&String> {
+    let name = claim.spec.as_ref()?.volume_name.as_ref();
+    name.filter(|name| !name.is_empty())
+}
+
+/// Decides for one claim among volumes: that which it names, or else all that are promised to it and all that may be
+/// chosen for it.
 pub fn verdict(
     claim: &core::PersistentVolumeClaim,
     volumes: &[core::PersistentVolume],
     class: Class,
 ) -> Verdict {
-    let spec = claim.spec.as_ref();
-    if let Some(named) = spec
-        .and_then(|spec| spec.volume_name.as_ref())
-        .filter(|name| !name.is_empty())
-    {
+    if let Some(named) = named(claim) {
         let volume = volumes
             .iter()
             .find(|volume| volume.metadata.name.as_ref() == Some(named));

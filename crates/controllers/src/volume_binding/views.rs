@@ -62,18 +62,25 @@ impl Projection for ClaimView {
 pub struct VolumeView {
     /// spec.claimRef.
     pub claim: Option<ObjectKey>,
+    /// Its class.
+    class: Box<str>,
 }
 
 /// Index of volumes by `namespace/name` of the claim.
 pub const BY_CLAIM: usize = 0;
+/// Index of volumes that are promised to nobody by their class.
+pub const FREE: usize = 1;
 
 impl Projection for VolumeView {
     type Object = core::PersistentVolume;
-    const INDEXES: usize = 1;
+    const INDEXES: usize = 2;
 
     fn project(volume: core::PersistentVolume) -> Self {
-        let claim = volume.spec.and_then(|spec| spec.claim_ref);
+        let spec = volume.spec.unwrap_or_default();
+        let class = plan::class(&volume.metadata, spec.storage_class_name.as_ref());
+        let claim = spec.claim_ref;
         Self {
+            class: class.into(),
             claim: claim.map(|claim| {
                 ObjectKey::new(
                     claim.namespace.unwrap_or_default().as_str(),
@@ -84,8 +91,9 @@ impl Projection for VolumeView {
     }
 
     fn index(&self, _: &ObjectKey, add: &mut dyn FnMut(usize, &str)) {
-        if let Some(claim) = &self.claim {
-            add(BY_CLAIM, &claim.to_string());
+        match &self.claim {
+            Some(claim) => add(BY_CLAIM, &claim.to_string()),
+            None => add(FREE, &self.class),
         }
     }
 }
