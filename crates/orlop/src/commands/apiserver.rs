@@ -16,8 +16,8 @@ use orlop_apiserver::{
 };
 use orlop_client::Followed;
 use orlop_pki::{
-    Authority, Identity, Kubeconfig, LeafRequest, Named, Pair, Presented, TlsLimits, TokenPublicKey,
-    TokenSigner, Usage, server_config_presenting,
+    Authority, ClientAuthorities, Identity, Kubeconfig, LeafRequest, Named, Pair, Presented, TlsLimits,
+    TokenPublicKey, TokenSigner, Usage, server_config_presenting,
 };
 use orlop_store::embedded::{EmbeddedStore, Options};
 use orlop_store::etcd::{EtcdStore, EtcdTls};
@@ -232,10 +232,6 @@ fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-fn read_given(path: Option<&PathBuf>) -> Result<Option<Vec<u8>>> {
-    path.map(|path| read(path).map(String::into_bytes)).transpose()
-}
-
 async fn open_store(arguments: &ApiServerArgs, root: &Root) -> Result<Arc<dyn Store>> {
     if arguments.ephemeral {
         return Ok(EmbeddedStore::in_memory()?);
@@ -246,31 +242,42 @@ async fn open_store(arguments: &ApiServerArgs, root: &Root) -> Result<Arc<dyn St
             tokio::task::spawn_blocking(move || EmbeddedStore::open(&path, Options::default())).await??;
         return Ok(store);
     }
-    let authority = read_given(arguments.etcd_cafile.as_ref())?;
-    let files = arguments
+    let files = [
+        &arguments.etcd_cafile,
+        &arguments.etcd_certfile,
+        &arguments.etcd_keyfile,
+    ];
+    let files: Vec<PathBuf> = files.into_iter().flatten().cloned().collect();
+    let followed = (!files.is_empty()).then(|| Followed::new(files));
+    let authority = arguments.etcd_cafile.clone();
+    let pair = arguments
         .etcd_certfile
         .clone()
         .zip(arguments.etcd_keyfile.clone());
-    let Some((certificate, key)) = files else {
-        let tls = EtcdTls {
-            authority,
-            identity: None,
-        };
-        let store = connect_etcd(&arguments.etcd_servers, tls).await?;
-        return Ok(below(&arguments.etcd_prefix, Arc::new(store)));
-    };
-    let followed = Followed::new(vec![certificate.clone(), key.clone()]);
-    let presented = Presented::files(Pair { certificate, key })?;
-    let tls = move || {
-        let own = presented.current();
-        EtcdTls {
-            authority: authority.clone(),
-            identity: Some((own.certificate.clone().into(), own.key.clone().into())),
-        }
-    };
-    let store = connect_etcd(&arguments.etcd_servers, tls()).await?;
-    tokio::spawn(renew_etcd(store.clone(), followed, tls));
+    let presented = pair
+        .map(|(certificate, key)| Presented::files(Pair { certificate, key }))
+        .transpose()?;
+    let tls = move || etcd_tls(authority.as_deref(), presented.as_ref());
+    let store = connect_etcd(&arguments.etcd_servers, tls()?).await?;
+    if let Some(followed) = followed {
+        tokio::spawn(renew_etcd(store.clone(), followed, tls));
+    }
     Ok(below(&arguments.etcd_prefix, Arc::new(store)))
+}
+
+/// Whom a connection to etcd trusts and what it shows, by the files as they are now.
+fn etcd_tls(authority: Option<&Path>, presented: Option<&Presented>) -> Result<EtcdTls> {
+    let authority = authority.map(|path| {
+        let pem = read(path)?;
+        // With one that is half written nobody would be trusted.
+        ClientAuthorities::from_pem(&pem, "etcd's CA").with_context(|| path.display().to_string())?;
+        anyhow::Ok(pem.into_bytes())
+    });
+    let own = presented.map(Presented::current);
+    Ok(EtcdTls {
+        authority: authority.transpose()?,
+        identity: own.map(|own| (own.certificate.clone().into(), own.key.clone().into())),
+    })
 }
 
 /// The same store, with everything below another key than usual.
@@ -285,13 +292,21 @@ fn below(prefix: &str, store: Arc<dyn Store>) -> Arc<dyn Store> {
     Arc::new(Prefixed::new(store, STORAGE_ROOT, &there))
 }
 
-/// Presents to etcd what the files hold, whenever they are replaced.
-async fn renew_etcd(store: EtcdStore, mut followed: Followed, tls: impl Fn() -> EtcdTls + Send) {
+/// Trusts whom the files name and presents to etcd what they hold, whenever they are replaced.
+async fn renew_etcd(store: EtcdStore, mut followed: Followed, tls: impl Fn() -> Result<EtcdTls> + Send) {
     loop {
         followed.changed().await;
-        match store.present(tls()).await {
-            Ok(()) => tracing::info!("etcd is shown the client certificate that is in its file now"),
-            Err(error) => tracing::warn!(%error, "etcd is shown the client certificate of before"),
+        let found = tls();
+        let renewed = match found {
+            Ok(found) => store.present(found).await.map_err(anyhow::Error::from),
+            Err(error) => Err(error),
+        };
+        match renewed {
+            Ok(()) => tracing::info!("etcd is asked with the certificates that are in their files now"),
+            Err(error) => tracing::warn!(
+                error = format!("{error:#}"),
+                "etcd is asked with the certificates of before"
+            ),
         }
     }
 }
@@ -434,6 +449,23 @@ fn kubelet_client(arguments: &ApiServerArgs) -> Result<KubeletClientTls> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Another authority of etcd's certificates needs no restart.
+    #[test]
+    fn whom_etcd_s_connections_trust_is_read_each_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.crt");
+        let trusted = || etcd_tls(Some(&path), None).map(|tls| tls.authority);
+        assert!(trusted().is_err());
+        for name in ["old", "new"] {
+            let authority = Authority::ephemeral(name).unwrap();
+            std::fs::write(&path, authority.certificate()).unwrap();
+            assert_eq!(trusted().unwrap().unwrap(), authority.certificate().as_bytes());
+        }
+        std::fs::write(&path, "-----BEGIN CERTIFICATE-----\nMIIB").unwrap();
+        assert!(trusted().is_err(), "half of one");
+        assert!(etcd_tls(None, None).unwrap().authority.is_none());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_is_to_leave_ends_later() {
