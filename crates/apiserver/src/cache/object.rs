@@ -1,5 +1,6 @@
-//! One object as of one revision: a single buffer that serves GETs, lists and watch events.
-use super::skim::{self, skim};
+//! One object as of one revision: a single text that serves GETs, lists and watch events.
+use super::line::Line;
+use super::skim::{self, skim, skim_and_find};
 use super::texts::Texts;
 use crate::custom;
 use crate::encode;
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use orlop_api::wire::protobuf;
 use serde_json::Value;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -18,12 +20,12 @@ pub(crate) const EVENT_END: &[u8] = b"}\n";
 
 /// An immutable object version.
 ///
-/// The buffer is the whole watch line of the change that made this version,
+/// The text is the whole watch line of the change that made this version,
 /// `{"type":"MODIFIED","object":{"kind":…,"apiVersion":…,"metadata":{"resourceVersion":"7",…}}\n`;
-/// the object alone and the object as a list item are slices of it.
+/// the object alone and the object as a list item are parts of it.
 #[derive(Debug)]
 pub struct Object {
-    line: Bytes,
+    line: Line,
     /// Where the object's members after `kind` and `apiVersion` begin.
     item: u32,
     /// Where the members after `resourceVersion` begin.
@@ -110,7 +112,7 @@ impl Object {
         };
         let fields = resource.fields.iter().flat_map(|field| field.read.pointers());
         let places: Vec<&str> = std::iter::once(LABELS).chain(fields.copied()).collect();
-        let found = skim(stored, &places).map_err(|e| unreadable(&key, e))?;
+        let (found, common) = skim_and_find(stored, &places, &OWNED).map_err(|e| unreadable(&key, e))?;
         let at = |pointer: &str| {
             let place = places.iter().position(|place| *place == pointer)?;
             found[place].as_ref()
@@ -121,9 +123,11 @@ impl Object {
             resource.read_fields(at),
         );
         let kind = if created { ADDED } else { MODIFIED };
-        let (line, tail) = assemble(kind, head.as_bytes(), revision, &stored[head.len()..]);
+        let (beginning, tail) = beginning(kind, head.as_bytes(), revision);
+        let behind = |part: Range<usize>| Some(part.start.checked_sub(head.len())?..part.end - head.len());
+        let common: Vec<_> = common.into_iter().filter_map(behind).collect();
         Ok(Self {
-            line,
+            line: Line::new(&beginning, &stored[head.len()..], &common, EVENT_END),
             item: (kind.len() + head.len() - METADATA.len()) as u32,
             tail,
             revision,
@@ -138,9 +142,9 @@ impl Object {
     /// The same object as of another revision: what a deletion shows.
     pub fn at_revision(&self, revision: u64) -> Self {
         let head = self.head();
-        let (line, tail) = assemble(MODIFIED, head, revision, self.rest());
+        let (beginning, tail) = beginning(MODIFIED, head, revision);
         Self {
-            line,
+            line: self.line.beginning_with(&beginning, self.tail as usize),
             item: (MODIFIED.len() + head.len() - METADATA.len()) as u32,
             tail,
             revision,
@@ -157,7 +161,8 @@ impl Object {
     /// # Errors
     /// It cannot be read; it was before.
     pub fn read_again(&self, resource: &Resource) -> Result<Self, Unreadable> {
-        self.as_another(resource, &[self.head(), self.rest()].concat())
+        let rest = self.line.joined(self.tail as usize, EVENT_END.len());
+        self.as_another(resource, &[self.head(), &rest].concat())
     }
 
     /// The same version of the object in another form, as it would be stored in that.
@@ -180,17 +185,13 @@ impl Object {
 
     /// Whether clients that ask for this resource see the object as it is here.
     pub fn is_seen_as(&self, resource: &Resource) -> bool {
-        resource.custom.is_none() || self.exact && encode::has_head(self.json_slice(), resource)
+        resource.custom.is_none()
+            || self.exact && encode::has_head(&self.line.beginning()[self.start()..], resource)
     }
 
     /// What it begins with when it is stored.
     fn head(&self) -> &[u8] {
-        &self.line[self.start()..self.item as usize + METADATA.len()]
-    }
-
-    /// What follows the head when it is stored.
-    fn rest(&self) -> &[u8] {
-        &self.line[self.tail as usize..self.line.len() - EVENT_END.len()]
+        &self.line.beginning()[self.start()..self.item as usize + METADATA.len()]
     }
 
     /// Where the object begins in the line.
@@ -216,51 +217,72 @@ impl Object {
             .store(u32::try_from(bytes).unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// The object as JSON, with kind, apiVersion and resourceVersion.
+    /// The object as JSON, with kind, apiVersion and resourceVersion. Put together, unless it is in one piece.
     pub fn json(&self) -> Bytes {
-        self.line.slice(self.start()..self.line.len() - EVENT_END.len())
+        self.line.joined(self.start(), EVENT_END.len())
     }
 
     /// What is at these JSON pointers.
     pub fn at<const N: usize>(&self, pointers: [&str; N]) -> [Option<Value>; N] {
         // Written by this server: it can be read.
-        let mut found = skim(self.json_slice(), &pointers).unwrap_or_default().into_iter();
+        let mut found = skim(&self.json(), &pointers).unwrap_or_default().into_iter();
         std::array::from_fn(|_| found.next().flatten())
     }
 
-    /// The object as JSON, borrowed.
-    pub fn json_slice(&self) -> &[u8] {
-        &self.line[self.start()..self.line.len() - EVENT_END.len()]
+    /// How many pieces it is in as an item of a list.
+    pub fn pieces(&self) -> usize {
+        self.line.pieces()
     }
 
-    /// The object's members without `kind` and `apiVersion`, and its closing brace: put `{` before it.
-    pub fn item(&self) -> &[u8] {
-        &self.line[self.item as usize..self.line.len() - EVENT_END.len()]
+    /// A piece of it as an item of a list. Unless it is to be `named`, without `kind` and `apiVersion`: put `{` before it.
+    pub fn piece(&self, piece: usize, named: bool) -> &[u8] {
+        self.line.piece(piece, self.item_at(named), EVENT_END.len())
     }
 
-    /// The frames of a watch event; one shared buffer when the event is the change that made this version.
-    pub fn event(&self, kind: &'static [u8]) -> [Bytes; 2] {
+    /// Bytes of it as an item of a list.
+    pub fn item_len(&self, named: bool) -> usize {
+        self.line.len() - self.item_at(named) - EVENT_END.len()
+    }
+
+    fn item_at(&self, named: bool) -> usize {
+        match named {
+            true => self.start(),
+            false => self.item as usize,
+        }
+    }
+
+    /// Whether its line is in one piece, and need not be put together for every watch.
+    pub fn is_whole(&self) -> bool {
+        self.line.is_whole()
+    }
+
+    /// The line of the change that made this version.
+    pub fn line(&self) -> Bytes {
+        self.line.joined(0, 0)
+    }
+
+    /// The frames of a watch event, of its `line`; one shared buffer when the event is the change that made this version.
+    pub fn event(&self, line: Bytes, kind: &'static [u8]) -> [Bytes; 2] {
         let own = if self.modified { MODIFIED } else { ADDED };
         if std::ptr::eq(kind, own) || kind == own {
-            return [self.line.clone(), Bytes::new()];
+            return [line, Bytes::new()];
         }
-        [Bytes::from_static(kind), self.line.slice(self.start()..)]
+        [Bytes::from_static(kind), line.slice(self.start()..)]
     }
 
     /// True when storing `stored` would change nothing.
     pub fn is_stored_as(&self, stored: &[u8]) -> bool {
-        stored.strip_prefix(self.head()) == Some(self.rest())
+        let rest = stored.strip_prefix(self.head());
+        rest.is_some_and(|rest| self.line.is(self.tail as usize, EVENT_END.len(), rest))
     }
 
     /// The object as a tree.
     pub fn value(&self) -> Value {
-        serde_json::from_slice(&self.line[self.start()..self.line.len() - EVENT_END.len()]).unwrap_or_else(
-            |error| {
-                // The buffer was made from a parsed value; this cannot happen.
-                tracing::error!(key = %self.key, %error, "a cached object is not JSON");
-                Value::Null
-            },
-        )
+        serde_json::from_slice(&self.json()).unwrap_or_else(|error| {
+            // The text was made from a parsed value; this cannot happen.
+            tracing::error!(key = %self.key, %error, "a cached object is not JSON");
+            Value::Null
+        })
     }
 
     /// The object as a tree without what manages its fields, and that as it is written: about half of a pod, of which
@@ -309,9 +331,9 @@ impl Object {
         self.texts.field(index)
     }
 
-    /// Bytes this version keeps alive.
+    /// Bytes this version alone keeps alive.
     pub fn size(&self) -> usize {
-        self.line.len() + 128
+        self.line.own_len() + 128
     }
 }
 
@@ -319,21 +341,23 @@ impl Object {
 const PROTOBUF: &[u8] = b"k8s\0";
 const LABELS: &str = "/metadata/labels";
 const MANAGED_FIELDS: &str = "/metadata/managedFields";
+/// Which fields are whose, of as many managers as most objects have: in the same words with every object that was made from
+/// the same template.
+const OWNED: [&str; 4] = [
+    "/metadata/managedFields/0/fieldsV1",
+    "/metadata/managedFields/1/fieldsV1",
+    "/metadata/managedFields/2/fieldsV1",
+    "/metadata/managedFields/3/fieldsV1",
+];
 const MANAGED_MEMBER: &str = r#","managedFields":"#;
 const METADATA: &str = r#""metadata":{"#;
 
-/// Builds the watch line; answers it and the offset just behind the resourceVersion member.
-fn assemble(kind: &[u8], head: &[u8], revision: u64, rest: &[u8]) -> (Bytes, u32) {
+/// What the line of a version begins with; answers it and the offset just behind the resourceVersion member.
+fn beginning(kind: &[u8], head: &[u8], revision: u64) -> (Vec<u8>, u32) {
     let version = format!(r#""resourceVersion":"{revision}","#);
-    let size = kind.len() + head.len() + version.len() + rest.len() + EVENT_END.len();
-    let mut line = Vec::with_capacity(size);
-    line.extend_from_slice(kind);
-    line.extend_from_slice(head);
-    line.extend_from_slice(version.as_bytes());
-    let tail = line.len() as u32;
-    line.extend_from_slice(rest);
-    line.extend_from_slice(EVENT_END);
-    (Bytes::from(line), tail)
+    let beginning = [kind, head, version.as_bytes()].concat();
+    let tail = beginning.len() as u32;
+    (beginning, tail)
 }
 
 #[cfg(test)]
@@ -350,7 +374,7 @@ mod tests {
     /// Every object of a cluster pays for each byte of this.
     #[test]
     fn an_object_takes_little_beyond_its_bytes() {
-        assert!(size_of::<Object>() <= 104, "{}", size_of::<Object>());
+        assert!(size_of::<Object>() <= 120, "{}", size_of::<Object>());
     }
 
     #[test]
@@ -358,14 +382,15 @@ mod tests {
         let object = object(true);
         let json = r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"resourceVersion":"7","name":"c","namespace":"d"},"data":{"a":"b"}}"#;
         assert_eq!(object.json(), json);
+        assert_eq!(object.pieces(), 1);
         assert_eq!(
-            std::str::from_utf8(object.item()).unwrap(),
+            std::str::from_utf8(object.piece(0, false)).unwrap(),
             r#""metadata":{"resourceVersion":"7","name":"c","namespace":"d"},"data":{"a":"b"}}"#
         );
-        let [line, rest] = object.event(ADDED);
+        let [line, rest] = object.event(object.line(), ADDED);
         assert_eq!(line, format!("{{\"type\":\"ADDED\",\"object\":{json}}}\n"));
         assert!(rest.is_empty());
-        let [kind, rest] = object.event(DELETED);
+        let [kind, rest] = object.event(object.line(), DELETED);
         assert_eq!(
             [kind, rest].concat(),
             format!("{{\"type\":\"DELETED\",\"object\":{json}}}\n").as_bytes()
@@ -377,9 +402,60 @@ mod tests {
         let resource = resources::find("", "v1", "configmaps").unwrap();
         let stored = b"{\"kind\":\"ConfigMap\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"c\"}}\n";
         let object = Object::from_stored(resource, "c".into(), stored, 7, true).unwrap();
-        let [line, _] = object.event(ADDED);
+        let line = object.line();
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
-        assert!(object.item().ends_with(b"}}"));
+        assert!(object.piece(0, false).ends_with(b"}}"));
+    }
+
+    #[test]
+    fn who_owns_which_fields_is_kept_once_for_all_objects_of_a_template() {
+        let resource = resources::find("", "v1", "configmaps").unwrap();
+        let fields = |name: &str| {
+            format!(
+                r#"{{"f:data":{{{}}}}}"#,
+                format!(r#""f:{name}":{{}},"#).repeat(20).trim_end_matches(',')
+            )
+        };
+        let (one, two) = (fields("one"), fields("two"));
+        let stored = |name: &str| {
+            let entry =
+                |fields: &str| format!(r#"{{"fieldsType":"FieldsV1","fieldsV1":{fields},"manager":"m"}}"#);
+            let owners = [entry(&one), entry("{}"), entry(&two)].join(",");
+            format!(
+                r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"managedFields":[{owners}],"name":"{name}"}},"data":{{"a":"b"}}}}"#
+            )
+        };
+        let read = |name: &str| {
+            Object::from_stored(resource, name.into(), stored(name).as_bytes(), 7, false).unwrap()
+        };
+        let [a, b] = ["a", "b"].map(read);
+        assert_eq!(a.pieces(), 5);
+        for (piece, text) in [(1, &one), (3, &two)] {
+            assert_eq!(a.piece(piece, false), text.as_bytes());
+            assert!(std::ptr::eq(a.piece(piece, true), b.piece(piece, false)));
+        }
+        assert!(a.size() < a.json().len());
+        for (object, revision) in [(&a, 7), (&a.at_revision(12345), 12345)] {
+            let version = format!(r#""metadata":{{"resourceVersion":"{revision}","#);
+            let json = stored("a").replace(r#""metadata":{"#, &version);
+            assert_eq!(object.json(), json);
+            assert_eq!(object.value(), serde_json::from_str::<Value>(&json).unwrap());
+            assert_eq!(
+                object.line(),
+                format!("{{\"type\":\"MODIFIED\",\"object\":{json}}}\n")
+            );
+            for named in [true, false] {
+                let pieces = (0..object.pieces()).map(|piece| object.piece(piece, named));
+                let item = pieces.collect::<Vec<_>>().concat();
+                assert_eq!(item.len(), object.item_len(named));
+                assert!(json.as_bytes().ends_with(&item));
+            }
+            assert!(object.is_stored_as(stored("a").as_bytes()));
+            assert!(!object.is_stored_as(stored("b").as_bytes()));
+            let again = object.read_again(resource).unwrap();
+            assert_eq!((again.json(), again.pieces()), (object.json(), 5));
+            assert_eq!(object.at(["/metadata/name"]), [Some("a".into())]);
+        }
     }
 
     #[test]

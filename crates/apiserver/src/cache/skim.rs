@@ -3,8 +3,10 @@
 use serde_json::Value;
 use std::ops::Range;
 
+type Values = Vec<Option<Value>>;
+
 /// What is at these JSON pointers.
-pub fn skim(json: &[u8], pointers: &[&str]) -> Result<Vec<Option<Value>>, serde_json::Error> {
+pub fn skim(json: &[u8], pointers: &[&str]) -> Result<Values, serde_json::Error> {
     if let Some(found) = find(json, pointers) {
         let value = |part: Option<&[u8]>| part.map(serde_json::from_slice).transpose();
         return found.into_iter().map(value).collect();
@@ -17,11 +19,32 @@ pub fn skim(json: &[u8], pointers: &[&str]) -> Result<Vec<Option<Value>>, serde_
         .collect())
 }
 
+/// The same, and where in the bytes is what is at other pointers, in the order of those; nothing of that is told for JSON
+/// that this server has not written.
+pub fn skim_and_find(
+    json: &[u8],
+    pointers: &[&str],
+    places: &[&str],
+) -> Result<(Values, Vec<Range<usize>>), serde_json::Error> {
+    let Some(mut found) = find(json, &[pointers, places].concat()) else {
+        return Ok((skim(json, pointers)?, Vec::new()));
+    };
+    let places = found.split_off(pointers.len());
+    let places = places.into_iter().flatten().map(|part| range(json, part));
+    let value = |part: Option<&[u8]>| part.map(serde_json::from_slice).transpose();
+    let values: Result<_, _> = found.into_iter().map(value).collect();
+    Ok((values?, places.collect()))
+}
+
 /// Where in the bytes is what is at this pointer. `None` also for JSON that this server has not written.
 pub fn find_one(json: &[u8], pointer: &str) -> Option<Range<usize>> {
     let found = find(json, &[pointer])?.pop()??;
-    let from = found.as_ptr().addr() - json.as_ptr().addr();
-    Some(from..from + found.len())
+    Some(range(json, found))
+}
+
+fn range(json: &[u8], part: &[u8]) -> Range<usize> {
+    let from = part.as_ptr().addr() - json.as_ptr().addr();
+    from..from + part.len()
 }
 
 /// The bytes of what is at these pointers. `None`: it isn't JSON as this server writes it, without blanks; everything

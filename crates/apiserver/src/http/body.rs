@@ -92,11 +92,8 @@ const LIST_END: &[u8] = b"]}\n";
 impl ListBody {
     /// `head`: everything up to and including the bracket of `items`.
     pub fn new(head: Vec<u8>, objects: Vec<Arc<Object>>, named: bool) -> Self {
-        let item = |object: &Arc<Object>| match named {
-            true => object.json_slice().len(),
-            false => object.item().len() + 1,
-        };
-        let items: usize = objects.iter().map(item).sum();
+        let opened = usize::from(!named);
+        let items: usize = objects.iter().map(|object| object.item_len(named) + opened).sum();
         let commas = objects.len().saturating_sub(1);
         Self {
             left: (head.len() + items + commas + LIST_END.len()) as u64,
@@ -130,7 +127,7 @@ impl ListBody {
             .objects
             .as_slice()
             .first()
-            .map_or(0, |object| object.item().len());
+            .map_or(0, |object| object.item_len(false));
         let cost =
             (LIST_FRAME_COST * next.div_ceil(LIST_FRAME_BYTES)).clamp(LIST_FRAME_COST, LIST_FRAME_COST_MAX);
         for _ in 0..cost {
@@ -146,7 +143,7 @@ impl ListBody {
             if size >= LIST_FRAME_BYTES {
                 break;
             }
-            size += object.item().len();
+            size += object.item_len(false);
             count += 1;
         }
         let objects: Vec<_> = self.objects.by_ref().take(count).collect();

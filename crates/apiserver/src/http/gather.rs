@@ -27,9 +27,17 @@ pub struct ListChunk {
     first: bool,
     end: &'static [u8],
     /// The piece that is next, and how much of it is gone.
-    piece: usize,
+    next: Place,
     gone: usize,
     left: usize,
+}
+
+/// A piece: of the head, of an object with what separates it from the one before, or of the end.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    /// 0 for the head; the end is behind all of them.
+    object: usize,
+    piece: usize,
 }
 
 impl ListChunk {
@@ -46,41 +54,62 @@ impl ListChunk {
             named,
             first,
             end,
-            piece: 0,
+            next: Place::default(),
             gone: 0,
             left: 0,
         };
-        chunk.left = (0..chunk.pieces()).map(|piece| chunk.piece(piece).len()).sum();
+        let items = chunk
+            .objects
+            .iter()
+            .enumerate()
+            .map(|(number, object)| chunk.separator(number).len() + object.item_len(named));
+        chunk.left = chunk.head.len() + items.sum::<usize>() + end.len();
         chunk
     }
 
-    /// Head, separator and item of each object, end.
-    fn pieces(&self) -> usize {
-        2 + 2 * self.objects.len()
+    /// What comes before this object.
+    fn separator(&self, number: usize) -> &'static [u8] {
+        match (self.named, self.first && number == 0) {
+            (false, true) => b"{",
+            (false, false) => b",{",
+            (true, true) => b"",
+            (true, false) => b",",
+        }
     }
 
-    fn piece(&self, piece: usize) -> &[u8] {
-        let Some(place) = piece.checked_sub(1) else {
-            return &self.head;
+    /// A piece, and where the next one is; `None` behind the end.
+    fn piece(&self, at: Place) -> Option<(&[u8], Place)> {
+        let behind = Place {
+            object: at.object + 1,
+            piece: 0,
         };
-        let Some(object) = self.objects.get(place / 2) else {
-            return self.end;
+        let Some(number) = at.object.checked_sub(1) else {
+            return Some((&self.head, behind));
         };
-        match (place % 2, self.named, self.first && place == 0) {
-            (0, false, true) => b"{",
-            (0, false, false) => b",{",
-            (0, true, true) => b"",
-            (0, true, false) => b",",
-            (_, true, _) => object.json_slice(),
-            (_, false, _) => object.item(),
+        let Some(object) = self.objects.get(number) else {
+            return (number == self.objects.len()).then_some((self.end, behind));
+        };
+        let next = match at.piece < object.pieces() {
+            true => Place {
+                piece: at.piece + 1,
+                ..at
+            },
+            false => behind,
+        };
+        match at.piece.checked_sub(1) {
+            None => Some((self.separator(number), next)),
+            Some(piece) => Some((object.piece(piece, self.named), next)),
         }
     }
 
     /// What is left, piece by piece.
     fn rest(&self) -> impl Iterator<Item = &[u8]> {
-        let pieces = (self.piece..self.pieces()).map(|piece| self.piece(piece));
-        let mut gone = self.gone;
-        pieces.map(move |piece| &piece[std::mem::take(&mut gone)..])
+        let (mut next, mut gone) = (self.next, self.gone);
+        std::iter::from_fn(move || {
+            let (piece, behind) = self.piece(next)?;
+            next = behind;
+            Some(&piece[std::mem::take(&mut gone)..])
+        })
     }
 }
 
@@ -109,13 +138,16 @@ impl Buf for ListChunk {
         assert!(count <= self.left, "a list is advanced behind its end");
         self.left -= count;
         while count > 0 {
-            let rest = self.piece(self.piece).len() - self.gone;
+            let Some((piece, behind)) = self.piece(self.next) else {
+                return;
+            };
+            let rest = piece.len() - self.gone;
             if count < rest {
                 self.gone += count;
                 return;
             }
             count -= rest;
-            (self.piece, self.gone) = (self.piece + 1, 0);
+            (self.next, self.gone) = (behind, 0);
         }
     }
 }
@@ -203,8 +235,16 @@ mod tests {
     fn chunk(named: bool, first: bool) -> ListChunk {
         let resource = resources::find("", "v1", "configmaps").unwrap();
         let object = |name: &str| {
+            // What many have in common is in pieces of its own.
+            let owned = match name {
+                "a" => format!(
+                    r#""managedFields":[{{"fieldsV1":{{"{}":{{}}}}}}],"#,
+                    "f".repeat(150)
+                ),
+                _ => String::new(),
+            };
             let stored =
-                format!(r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"name":"{name}"}}}}"#);
+                format!(r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{{owned}"name":"{name}"}}}}"#);
             let key = format!("d/{name}").into();
             Arc::new(Object::from_stored(resource, key, stored.as_bytes(), 3, true).unwrap())
         };

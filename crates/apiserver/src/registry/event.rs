@@ -73,7 +73,8 @@ impl Encoder {
             out.push_back(self.protobuf(name(kind), bytes));
             return;
         }
-        self.json(kind, object, out);
+        let resource = self.resource;
+        self.json(kind, object, |object| recent.line(resource, object), out);
     }
 
     /// The last selected state of an object that is no longer selected, which nobody else sees at this version.
@@ -82,17 +83,23 @@ impl Encoder {
             out.push_back(self.protobuf(name(ChangeKind::Deleted), self.form.object(last)));
             return;
         }
-        self.json(ChangeKind::Deleted, last, out);
+        self.json(ChangeKind::Deleted, last, Object::line, out);
     }
 
-    fn json(&mut self, kind: ChangeKind, object: &Object, out: &mut VecDeque<Bytes>) {
+    fn json(
+        &mut self,
+        kind: ChangeKind,
+        object: &Object,
+        line: impl FnOnce(&Object) -> Bytes,
+        out: &mut VecDeque<Bytes>,
+    ) {
         if self.output.shape == Shape::Object && self.resource.view.is_none() {
             let beginning = match kind {
                 ChangeKind::Added => ADDED,
                 ChangeKind::Modified => MODIFIED,
                 ChangeKind::Deleted => DELETED,
             };
-            let frames = object.event(beginning);
+            let frames = object.event(line(object), beginning);
             match self.apart {
                 true => out.push_back(frames.concat().into()),
                 false => out.extend(frames.into_iter().filter(|frame| !frame.is_empty())),

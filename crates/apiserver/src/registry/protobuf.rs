@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use super::present;
@@ -22,8 +23,10 @@ const LIST_KEPT_BYTES_MAX: usize = 1024 * 1024;
 const ITEMS_IN_A_ROW: usize = 64;
 /// Bytes of a frame of a list.
 const FRAME_BYTES: usize = 64 * 1024;
-/// Bytes of recent events that are kept for the next watcher.
+/// Bytes of recent events that are kept for the next watcher, in protobuf …
 const RECENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// … and of lines: those are put together quickly.
+const RECENT_LINES_BYTES_MAX: usize = 256 * 1024;
 /// An event larger than this isn't kept.
 const RECENT_EVENT_BYTES_MAX: usize = 128 * 1024;
 
@@ -85,16 +88,29 @@ impl Form {
 }
 
 /// Events that one watcher has had encoded, for the others.
-#[derive(Default)]
-pub struct Recent(Mutex<Kept>);
+pub struct Recent {
+    objects: Mutex<Kept<Key>>,
+    lines: Mutex<Kept<LineKey>>,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self {
+            objects: Mutex::new(Kept::of(RECENT_BYTES_MAX)),
+            lines: Mutex::new(Kept::of(RECENT_LINES_BYTES_MAX)),
+        }
+    }
+}
 
 type Key = (&'static str, Arc<str>, u64);
+/// By the resource's address: every version of a custom one has lines of its own.
+type LineKey = (usize, Arc<str>, u64);
 
-#[derive(Default)]
-struct Kept {
-    objects: HashMap<Key, Bytes>,
-    order: VecDeque<Key>,
+struct Kept<K> {
+    objects: HashMap<K, Bytes>,
+    order: VecDeque<K>,
     bytes: usize,
+    bytes_max: usize,
 }
 
 impl Recent {
@@ -104,26 +120,51 @@ impl Recent {
             return form.object(object);
         }
         let key = (form.resource.storage, object.key.clone(), object.revision);
-        if let Some(bytes) = self.0.lock().objects.get(&key) {
+        if let Some(bytes) = self.objects.lock().objects.get(&key) {
             return Ok(bytes.clone());
         }
         let bytes = form.object(object)?;
-        if bytes.len() <= RECENT_EVENT_BYTES_MAX {
-            self.0.lock().keep(key, bytes.clone());
-        }
+        self.objects.lock().keep(key, bytes.clone());
         Ok(bytes)
+    }
+
+    /// The line of the change that made a version of one of the resource's objects.
+    pub fn line(&self, resource: &'static Resource, object: &Object) -> Bytes {
+        if object.is_whole() {
+            return object.line();
+        }
+        let address = std::ptr::from_ref(resource).addr();
+        let key = (address, object.key.clone(), object.revision);
+        if let Some(line) = self.lines.lock().objects.get(&key) {
+            return line.clone();
+        }
+        let line = object.line();
+        self.lines.lock().keep(key, line.clone());
+        line
     }
 }
 
-impl Kept {
-    fn keep(&mut self, key: Key, bytes: Bytes) {
+impl<K: Clone + Eq + Hash> Kept<K> {
+    fn of(bytes_max: usize) -> Self {
+        Self {
+            objects: HashMap::new(),
+            order: VecDeque::new(),
+            bytes: 0,
+            bytes_max,
+        }
+    }
+
+    fn keep(&mut self, key: K, bytes: Bytes) {
+        if bytes.len() > RECENT_EVENT_BYTES_MAX {
+            return;
+        }
         self.bytes += bytes.len();
         match self.objects.insert(key.clone(), bytes) {
             // Two had it encoded at the same time.
             Some(same) => self.bytes -= same.len(),
             None => self.order.push_back(key),
         }
-        while self.bytes > RECENT_BYTES_MAX
+        while self.bytes > self.bytes_max
             && let Some(oldest) = self.order.pop_front()
         {
             if let Some(gone) = self.objects.remove(&oldest) {
@@ -233,10 +274,12 @@ mod tests {
 
     #[test]
     fn what_two_have_encoded_at_the_same_time_counts_once() {
-        let mut kept = Kept::default();
+        let mut kept = Kept::of(10);
         for _ in 0..3 {
-            kept.keep(("pods", "ns/p".into(), 7), Bytes::from_static(b"message"));
+            kept.keep(("pods", 7), Bytes::from_static(b"message"));
         }
         assert_eq!((kept.bytes, kept.order.len()), (7, 1));
+        kept.keep(("pods", 8), Bytes::from_static(b"another"));
+        assert_eq!((kept.bytes, kept.objects.len()), (7, 1));
     }
 }
