@@ -8,6 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::task::{ArcWake, waker};
 use orlop_store::embedded::{EmbeddedStore, ManualClock, Options, Spawner, Writing};
+use orlop_store::snapshot::SnapshotError;
 use orlop_store::*;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
@@ -399,19 +400,22 @@ fn a_seed_is_the_same_story_whenever_it_is_told() {
     }
 }
 
+/// Opens a store whose work a simulation runs, with a clock that nobody moves.
+fn open(simulation: &Simulation, disk: &SimulatedDisk) -> Arc<EmbeddedStore> {
+    let options = Options {
+        history: Duration::MAX,
+        spawner: Arc::new(simulation.clone()),
+        ..Options::default()
+    };
+    let clock = Arc::new(ManualClock::default());
+    EmbeddedStore::with_disk(Arc::new(disk.clone()), clock, options).unwrap()
+}
+
 #[test]
 fn a_store_is_looked_through_where_it_is_told_to() {
-    let (disk, clock) = (SimulatedDisk::default(), Arc::new(ManualClock::default()));
-    let open = |simulation: &Simulation| {
-        let options = Options {
-            history: Duration::MAX,
-            spawner: Arc::new(simulation.clone()),
-            ..Options::default()
-        };
-        EmbeddedStore::with_disk(Arc::new(disk.clone()), clock.clone(), options).unwrap()
-    };
+    let disk = SimulatedDisk::default();
     let simulation = Simulation::new(1);
-    let store = open(&simulation);
+    let store = open(&simulation, &disk);
     finish(&simulation, async move {
         for number in 0..200 {
             let op = Op::put(format!("/{number}"), value(&"x".repeat(500)), None);
@@ -420,8 +424,28 @@ fn a_store_is_looked_through_where_it_is_told_to() {
         store.close().await;
     });
     let simulation = Simulation::new(2);
-    let store = open(&simulation);
+    let store = open(&simulation, &disk);
     assert!(*simulation.0.halved.lock() > 0, "its pages were read by others");
+    drop(store);
+    simulation.settle();
+}
+
+/// As of a client that asks, goes away and asks again: what it asked for is looked through nevertheless.
+#[test]
+fn a_snapshot_that_nobody_waits_for_has_its_place_for_as_long_as_it_is_worked_on() {
+    let simulation = Simulation::new(1);
+    let store = open(&simulation, &SimulatedDisk::default());
+    let ask_and_leave = || store.snapshot().now_or_never();
+    for _ in 0..4 {
+        assert!(ask_and_leave().is_none());
+    }
+    let refused = ask_and_leave();
+    assert!(
+        matches!(refused, Some(Err(SnapshotError::TooMany))),
+        "{refused:?}"
+    );
+    simulation.settle();
+    assert!(ask_and_leave().is_none(), "there is room again");
     drop(store);
     simulation.settle();
 }

@@ -41,7 +41,9 @@ impl EmbeddedStore {
         let place = self.shared.snapshots.clone().try_acquire_owned();
         let place = place.map_err(|_| SnapshotError::TooMany)?;
         let shared = self.shared.clone();
-        let export = self.off_reactor(move || plan(&shared.db)).await?;
+        // The place goes to where the work is done, which goes on when who asked has gone away.
+        let planned = self.off_reactor(move || Ok((plan(&shared.db)?, place)));
+        let (export, place) = planned.await?;
         let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD);
         let bytes = export.bytes() + CHECKSUM_BYTES;
         let shared = self.shared.clone();
