@@ -31,8 +31,8 @@ impl Followed {
         followed
     }
 
-    /// Waits until one of the files was written or replaced since the last time. What is being written is told of when
-    /// its writer has closed it.
+    /// Waits until one of the files was written or replaced since the last time, or may be read by others. What is being
+    /// written is told of when its writer has closed it.
     pub async fn changed(&mut self) {
         loop {
             // A file that was replaced has another inode, which nobody listens to yet.
@@ -81,14 +81,18 @@ impl Followed {
 }
 
 /// What changes when a file is replaced or written: time of the last change, length, inode; none while it isn't there.
+/// Also to whom it belongs and who may read it: one that could not be read when it was new is to be looked at again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileVersion(Option<(SystemTime, u64, u64)>);
+pub struct FileVersion(Option<(SystemTime, u64, u64, [u32; 3])>);
 
 impl FileVersion {
     /// Of the file as it is now.
     pub fn of(path: &Path) -> Self {
         let meta = std::fs::metadata(path);
-        let found = meta.and_then(|meta| Ok((meta.modified()?, meta.len(), meta.ino())));
+        let found = meta.and_then(|meta| {
+            let access = [meta.uid(), meta.gid(), meta.mode()];
+            Ok((meta.modified()?, meta.len(), meta.ino(), access))
+        });
         Self(found.ok())
     }
 }
@@ -100,6 +104,7 @@ fn look(paths: &[PathBuf]) -> Vec<FileVersion> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     /// Longer than any event takes, shorter than looking would.
     const SOON: Duration = Duration::from_secs(20);
@@ -122,6 +127,10 @@ mod tests {
         }
         std::fs::write(&path, "four").unwrap();
         assert!(hears(&mut followed).await, "in place");
+        for mode in [0o600, 0o640] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        assert!(hears(&mut followed).await, "its readers");
         std::fs::write(&other, "nobody follows it").unwrap();
         let heard = tokio::time::timeout(Duration::from_millis(50), followed.changed()).await;
         assert!(heard.is_err(), "another file of the directory");

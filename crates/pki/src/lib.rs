@@ -21,6 +21,7 @@ mod presented;
 mod private_key;
 mod renewed;
 mod request;
+mod seen;
 mod serving_files;
 mod times;
 mod tls;

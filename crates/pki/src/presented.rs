@@ -1,13 +1,13 @@
 //! What one side of a connection presents: a certificate and its key, given once or following their files, so that what
 //! was renewed on the disk is presented on the next connection.
 use crate::files::read;
+use crate::seen::{Seen, look};
 use crate::serving_files::Pair;
 use crate::{Leaf, PkiError};
 use parking_lot::Mutex;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::sign::CertifiedKey;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 /// A certificate and its key. Looking whether files have changed costs a `stat` of each for a connection, and nothing
 /// in between.
@@ -24,9 +24,6 @@ struct State {
     /// Made out of `leaf` for who asks.
     certified: Option<Arc<CertifiedKey>>,
 }
-
-/// When the files changed last, and how long they are.
-pub(crate) type Seen = [Option<(SystemTime, u64)>; 2];
 
 impl std::fmt::Debug for Presented {
     // The key is nobody's business.
@@ -53,7 +50,7 @@ impl From<Leaf> for Presented {
 impl Presented {
     /// What two files hold, now and whenever they are replaced.
     pub fn files(pair: Pair) -> Result<Self, PkiError> {
-        let seen = look(&pair);
+        let seen = look(pair.paths());
         let (leaf, certified) = load(&pair)?;
         Ok(Self {
             files: Some(pair),
@@ -75,12 +72,14 @@ impl Presented {
 
     fn refresh(&self, state: &mut State) {
         let Some(pair) = &self.files else { return };
-        let seen = look(pair);
+        let seen = look(pair.paths());
         if seen == state.seen {
             return;
         }
         state.seen = seen;
         match load(pair) {
+            // It was touched: who holds the `Arc` need not connect anew.
+            Ok((leaf, _)) if leaf.certificate == state.leaf.certificate => {}
             Ok((leaf, certified)) => {
                 state.leaf = Arc::new(leaf);
                 state.certified = Some(Arc::new(certified));
@@ -101,13 +100,6 @@ impl Presented {
         }
         state.certified.clone()
     }
-}
-
-pub(crate) fn look(pair: &Pair) -> Seen {
-    [&pair.certificate, &pair.key].map(|path| {
-        let meta = std::fs::metadata(path).ok()?;
-        Some((meta.modified().ok()?, meta.len()))
-    })
 }
 
 fn load(pair: &Pair) -> Result<(Leaf, CertifiedKey), PkiError> {

@@ -1,17 +1,24 @@
 //! TLS settings of a server that follow its files: what was replaced on the disk is offered on the next connection.
 use crate::files::read;
+use crate::seen::{Seen, look};
 use crate::{PkiError, TlsLimits, tls};
 use parking_lot::Mutex;
 use rustls::ServerConfig;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 /// A certificate and its key; both may be in one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
     pub certificate: PathBuf,
     pub key: PathBuf,
+}
+
+impl Pair {
+    /// Both files.
+    pub(crate) fn paths(&self) -> [&PathBuf; 2] {
+        [&self.certificate, &self.key]
+    }
 }
 
 /// Settings that follow their files. Looking costs a `stat` of each for a connection, and nothing in between.
@@ -25,7 +32,7 @@ pub struct ServingFiles {
 type Load = dyn Fn() -> Result<Arc<ServerConfig>, PkiError> + Send + Sync;
 
 struct State {
-    seen: Vec<Option<(SystemTime, u64)>>,
+    seen: Seen,
     config: Arc<ServerConfig>,
 }
 
@@ -36,7 +43,7 @@ impl ServingFiles {
         client_cas: Vec<PathBuf>,
         limits: TlsLimits,
     ) -> Result<Self, PkiError> {
-        let of_pairs = pairs.iter().flat_map(|pair| [&pair.certificate, &pair.key]);
+        let of_pairs = pairs.iter().flat_map(Pair::paths);
         let paths = of_pairs.chain(&client_cas).cloned().collect();
         Self::following(paths, move || load(&pairs, &client_cas, &limits))
     }
@@ -85,14 +92,6 @@ impl ServingFiles {
             Err(error) => (state.config.clone(), Err(error)),
         }
     }
-}
-
-fn look(paths: &[PathBuf]) -> Vec<Option<(SystemTime, u64)>> {
-    let of = |path: &PathBuf| {
-        let meta = std::fs::metadata(path).ok()?;
-        Some((meta.modified().ok()?, meta.len()))
-    };
-    paths.iter().map(of).collect()
 }
 
 fn load(pairs: &[Pair], client_cas: &[PathBuf], limits: &TlsLimits) -> Result<Arc<ServerConfig>, PkiError> {
