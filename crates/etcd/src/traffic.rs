@@ -1,4 +1,4 @@
-//! Bytes of clients, counted on their way past, as they are below TLS.
+//! Bytes of clients, counted on their way past, as they are within TLS.
 use crate::metrics::Counters;
 use std::io::{self, IoSlice};
 use std::pin::Pin;

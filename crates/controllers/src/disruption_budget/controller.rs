@@ -327,7 +327,7 @@ mod tests {
         assert_eq!(written["status"]["conditions"][0]["reason"], "SyncFailed");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_pod_that_is_gone_already_takes_nothing_back_that_the_budget_allows() {
         let (client, asked) = server(|_, _, _| {
             let gone = json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404, "message": "gone"});
@@ -341,7 +341,8 @@ mod tests {
             json!({"spec": {"maxUnavailable": 1}}),
             json!({"metadata": {"ownerReferences": owner}}),
         );
-        budgets.sync(&ObjectKey::new("ns", "b")).await.unwrap();
+        let key = ObjectKey::new("ns", "b");
+        budgets.sync(&key).await.unwrap();
         let paths: Vec<String> = asked
             .lock()
             .unwrap()
@@ -349,6 +350,9 @@ mod tests {
             .map(|(_, path, _)| path.clone())
             .collect();
         assert_eq!(paths, ["/api/v1/namespaces/ns/pods/p"], "nothing is written");
+        assert!(budgets.queue.is_empty(), "not at once");
+        let again = tokio::time::timeout(2 * CATCH_UP, budgets.queue.next()).await;
+        assert_eq!(again.expect("it is looked at again"), Some(key));
     }
 
     #[tokio::test]

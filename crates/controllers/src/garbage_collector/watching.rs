@@ -25,8 +25,9 @@ const DISCOVERY_RETRY: Duration = Duration::from_secs(1);
 /// How often is asked which kinds there are though nothing says that they changed: what another server behind this one
 /// serves changes with that server's program, which no object here tells of. Two requests each time.
 const DISCOVERY_PERIOD: Duration = Duration::from_secs(30);
-/// How long a kind is watched that isn't served any more: its objects go before their definition does, which other watches
-/// may tell sooner, and who depends on them would stay for ever if nobody heard of that.
+/// How long a kind is watched at least that isn't served any more, until kinds are asked for next: its objects go before
+/// their definition does, which other watches may tell sooner, and who depends on them would stay for ever if nobody heard
+/// of that.
 const FAREWELL: Duration = Duration::from_secs(10);
 
 /// The kinds watched by the shared cache already, in the order of the first kind numbers.
