@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 /// Keys are told without this.
 const ROOT: &str = "/registry/";
+/// What writes are guarded by lies here.
+const GUARDS: &str = "/registry/orlop/";
 
 /// One change: the new value, or none.
 #[derive(Clone, Debug)]
@@ -32,6 +34,10 @@ impl Log {
         loop {
             let batch = watch.recv().await.unwrap().unwrap();
             for event in batch.events {
+                // What writes are guarded by is no object.
+                if event.kv.key.as_str().unwrap().starts_with(GUARDS) {
+                    continue;
+                }
                 log.0.push(Entry {
                     at: event.kv.mod_revision.0,
                     key: event.kv.key.as_str().unwrap().trim_start_matches(ROOT).to_owned(),
