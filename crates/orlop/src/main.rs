@@ -128,6 +128,7 @@ fn run_to_end(log: &LogArgs, command: impl Future<Output = Result<()>>) -> Resul
     allow_many_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
+        .on_thread_park(memory::before_sleep)
         .enable_all()
         .build()?;
     let outcome = runtime.block_on(command);

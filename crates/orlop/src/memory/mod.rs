@@ -2,8 +2,11 @@
 mod allocator;
 
 use nix::libc;
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 /// Arenas of the allocator: for the workers of the runtime, the store's writer, and one who waits for the disk. The
@@ -43,6 +46,22 @@ const BURST_WORK_MAX: Duration = Duration::from_secs(10);
 /// that it has, up to 64 KiB within one mapping: of code that lies scattered, three quarters of that are never used.
 /// Smaller pieces would be more of them than is worth it: each takes some 200 bytes of the kernel's.
 const PIECE_BYTES: usize = 16 * 1024;
+
+/// How often small pieces were to be given back: every thread has its own, which it alone can give back.
+static COLLECTIONS: AtomicU32 = AtomicU32::new(0);
+
+thread_local! {
+    /// Up to which of them this thread has done so.
+    static COLLECTED: Cell<u32> = const { Cell::new(0) };
+}
+
+/// What a worker does before it sleeps: it gives back its free pieces, if they were asked for since.
+pub fn before_sleep() {
+    let wanted = COLLECTIONS.load(Ordering::Relaxed);
+    if COLLECTED.replace(wanted) != wanted {
+        allocator::collect();
+    }
+}
 
 /// Sets the allocator's habits. Call it before there are other threads.
 pub fn configure() {
@@ -127,7 +146,14 @@ fn processor_time() -> Duration {
 }
 
 fn trim() {
-    allocator::collect();
+    COLLECTIONS.fetch_add(1, Ordering::Relaxed);
+    before_sleep();
+    if let Ok(runtime) = Handle::try_current() {
+        // Workers that sleep wake up for them, and find themselves asked.
+        for _ in 0..runtime.metrics().num_workers() {
+            runtime.spawn(async {});
+        }
+    }
     // SAFETY: it takes an integer and touches free memory only.
     #[cfg(target_env = "gnu")]
     unsafe {
@@ -224,6 +250,9 @@ fn page_size() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+    use std::sync::Mutex;
+    use std::time::Instant;
 
     #[test]
     fn only_whole_pages_are_let_go() {
@@ -236,6 +265,30 @@ mod tests {
         ] {
             assert_eq!(whole_pages(from, length, 4096), expected, "{from} {length}");
         }
+    }
+
+    #[test]
+    fn every_worker_gives_back_its_pieces_before_it_sleeps_again() {
+        static ASKED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .on_thread_park(|| {
+                let before = COLLECTED.get();
+                before_sleep();
+                if COLLECTED.get() != before {
+                    let thread = format!("{:?}", std::thread::current().id());
+                    ASKED.lock().unwrap().insert(thread);
+                }
+            })
+            .build()
+            .unwrap();
+        let _entered = runtime.enter();
+        let until = Instant::now() + Duration::from_secs(20);
+        while ASKED.lock().unwrap().len() < 2 && Instant::now() < until {
+            trim();
+            std::thread::yield_now();
+        }
+        assert_eq!(ASKED.lock().unwrap().len(), 2);
     }
 
     #[test]
