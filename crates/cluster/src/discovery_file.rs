@@ -17,38 +17,6 @@ const CREDENTIALS: [&str; 6] = [
     "tokenFile",
 ];
 
-/// What a file says, with all that it refers to.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Found {
-    pub cluster: Cluster,
-    /// A kubeconfig's `user`, if the file has one with credentials.
-    pub user: Option<Value>,
-}
-
-/// Reads a file: the cluster and the user of its current context, or a cluster without a name, as `cluster-info` has it.
-pub fn read(path: &Path) -> Result<Found, ClusterError> {
-    let document =
-        serde_saphyr::from_str(&files::read(path)?).map_err(|error| unusable(path, error.to_string()))?;
-    let file = File { path, document };
-    let current = file.document["current-context"].as_str().unwrap_or_default();
-    let context = file
-        .named("contexts", current)
-        .map_or(&Value::Null, |named| &named["context"]);
-    let of_context = |list: &str, field: &str| file.named(list, context[field].as_str()?);
-    let cluster = file
-        .named("clusters", "")
-        .or_else(|| of_context("clusters", "cluster"))
-        .ok_or_else(|| file.unusable("it has no cluster without a name, and none of its current context"))?;
-    let user = match of_context("users", "user") {
-        Some(user) => file.user(&user["user"])?,
-        None => None,
-    };
-    Ok(Found {
-        cluster: file.cluster(&cluster["cluster"])?,
-        user,
-    })
-}
-
 fn unusable(path: &Path, reason: String) -> ClusterError {
     ClusterError::Document {
         what: path.display().to_string(),
@@ -56,12 +24,47 @@ fn unusable(path: &Path, reason: String) -> ClusterError {
     }
 }
 
-struct File<'a> {
+/// A kubeconfig, with all that it refers to.
+pub struct File<'a> {
     path: &'a Path,
     document: Value,
 }
 
-impl File<'_> {
+impl<'a> File<'a> {
+    /// Reads it; what it refers to is read when it is asked for.
+    pub fn open(path: &'a Path) -> Result<Self, ClusterError> {
+        let document =
+            serde_saphyr::from_str(&files::read(path)?).map_err(|error| unusable(path, error.to_string()))?;
+        Ok(Self { path, document })
+    }
+
+    /// The cluster of its current context, or one without a name, as `cluster-info` has it.
+    pub fn cluster(&self) -> Result<Cluster, ClusterError> {
+        let named = self
+            .named("clusters", "")
+            .or_else(|| self.of_context("clusters", "cluster"));
+        let named = named.ok_or_else(|| {
+            self.unusable("it has no cluster without a name, and none of its current context")
+        })?;
+        self.trusted(&named["cluster"])
+    }
+
+    /// The user of its current context, as a kubeconfig has it, if there are credentials. Not looked at by who is known
+    /// otherwise.
+    pub fn user(&self) -> Result<Option<Value>, ClusterError> {
+        match self.of_context("users", "user") {
+            Some(named) => self.credentials(&named["user"]),
+            None => Ok(None),
+        }
+    }
+
+    /// What the current context refers to.
+    fn of_context(&self, list: &str, field: &str) -> Option<&Value> {
+        let current = self.document["current-context"].as_str().unwrap_or_default();
+        let context = self.named("contexts", current)?;
+        self.named(list, context["context"][field].as_str()?)
+    }
+
     fn unusable(&self, reason: impl Into<String>) -> ClusterError {
         unusable(self.path, reason.into())
     }
@@ -71,7 +74,7 @@ impl File<'_> {
         items.find(|item| item["name"].as_str().unwrap_or_default() == name)
     }
 
-    fn cluster(&self, cluster: &Value) -> Result<Cluster, ClusterError> {
+    fn trusted(&self, cluster: &Value) -> Result<Cluster, ClusterError> {
         let server = text(&cluster["server"]).filter(|server| server.starts_with("https://"));
         let server =
             server.ok_or_else(|| self.unusable("its cluster names no server that begins with https://"))?;
@@ -87,7 +90,7 @@ impl File<'_> {
         })
     }
 
-    fn user(&self, user: &Value) -> Result<Option<Value>, ClusterError> {
+    fn credentials(&self, user: &Value) -> Result<Option<Value>, ClusterError> {
         let mut fields = user.as_object().into_iter().flatten();
         let is_unknown = |(field, value): &(&String, &Value)| {
             !CREDENTIALS.contains(&field.as_str()) && !crate::extras::is_empty(value)
@@ -165,14 +168,18 @@ mod tests {
     }
 
     /// What is read of a document in a directory with other files.
-    fn found(document: &Value, beside: &[(&str, &str)]) -> Result<Found, ClusterError> {
+    fn found(
+        document: &Value,
+        beside: &[(&str, &str)],
+    ) -> Result<(Cluster, Result<Option<Value>, ClusterError>), ClusterError> {
         let directory = tempfile::tempdir().unwrap();
         for (name, text) in beside {
             std::fs::write(directory.path().join(name), text).unwrap();
         }
         let path = directory.path().join("discovery.conf");
         std::fs::write(&path, document.to_string()).unwrap();
-        read(&path)
+        let file = File::open(&path)?;
+        Ok((file.cluster()?, file.user()))
     }
 
     fn document(cluster: &Value, user: &Value) -> Value {
@@ -188,10 +195,10 @@ mod tests {
     fn what_the_cluster_tells_of_itself_is_a_discovery_file_without_a_user() {
         let authority = authority();
         let info = crate::kubeconfigs::cluster_info("https://10.0.0.1:6443", &authority);
-        let found = found(&info, &[]).unwrap();
-        assert_eq!(found.cluster.server, "https://10.0.0.1:6443");
-        assert_eq!(found.cluster.authority, authority);
-        assert_eq!(found.user, None);
+        let (cluster, user) = found(&info, &[]).unwrap();
+        assert_eq!(cluster.server, "https://10.0.0.1:6443");
+        assert_eq!(cluster.authority, authority);
+        assert_eq!(user.unwrap(), None);
     }
 
     #[test]
@@ -216,9 +223,9 @@ mod tests {
                 })),
             ),
         ] {
-            let found = found(&document(&cluster, &user), &beside).unwrap();
-            assert_eq!(found.cluster.authority, authority);
-            assert_eq!(found.user, want);
+            let (cluster, user) = found(&document(&cluster, &user), &beside).unwrap();
+            assert_eq!(cluster.authority, authority);
+            assert_eq!(user.unwrap(), want);
         }
     }
 
@@ -244,11 +251,24 @@ mod tests {
             ),
             (document(&good, &json!({"client-key-data": "AAAA"})), "one only"),
         ] {
-            let error = found(&document, &[]).unwrap_err().to_string();
+            let user = found(&document, &[]).and_then(|(_, user)| user);
+            let error = user.unwrap_err().to_string();
             assert!(
                 error.contains(want) && error.contains("discovery.conf"),
                 "{error}"
             );
         }
+    }
+
+    /// Who has another token for that needs no credentials that can be followed.
+    #[test]
+    fn a_cluster_is_trusted_whatever_its_user_is() {
+        let good = json!({
+            "server": "https://a:6443",
+            "certificate-authority-data": STANDARD.encode(authority()),
+        });
+        let (cluster, user) = found(&document(&good, &json!({"exec": {"command": "x"}})), &[]).unwrap();
+        assert_eq!(cluster.server, "https://a:6443");
+        assert!(user.is_err());
     }
 }

@@ -9,8 +9,8 @@
 //! - [`addons`]: CoreDNS and kube-proxy.
 //! - [`preflight`]: what stands in the way; [`pod_network`]: routes between the nodes' pods.
 //! - [`control_plane`]: the phases of a node; each can be run again.
-//! - [`discovery`], [`discovery_file`]: how a machine comes to trust a cluster; [`shared_certificates`]: what masters pass on; [`etcd`]: its
-//!   members.
+//! - [`discovery`], [`discovery_file`]: how a machine comes to trust a cluster; [`shared_certificates`]: what masters pass
+//!   on; [`etcd`]: its members.
 //! - [`expiration`]: when certificates end, and new ones; [`upgrade`]: another version, manifest by manifest;
 //!   [`versions`]: which go together.
 //! - [`api`], [`wait`]: the cluster's API, and the health of parts.

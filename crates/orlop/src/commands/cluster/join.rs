@@ -135,15 +135,18 @@ async fn discover(arguments: &JoinArgs) -> Result<(discovery::Cluster, Value)> {
     let known_by = |token: &Token| json!({"token": token.to_string()});
     if let Some(path) = &arguments.discovery_file {
         println!("[discovery] Trusting the cluster of {}", path.display());
-        let found = discovery_file::read(path)?;
-        let token = arguments.tls_bootstrap_token.as_ref();
-        let user = token.map(known_by).or(found.user).with_context(|| {
+        let file = discovery_file::File::open(path)?;
+        let user = match &arguments.tls_bootstrap_token {
+            Some(token) => Some(known_by(token)),
+            None => file.user()?,
+        };
+        let user = user.with_context(|| {
             format!(
                 "{} has no credentials to ask for a certificate with: give --tls-bootstrap-token",
                 path.display()
             )
         })?;
-        return Ok((found.cluster, user));
+        return Ok((file.cluster()?, user));
     }
     let (token, bootstrap) = arguments
         .tokens()
