@@ -144,16 +144,37 @@ pub fn refresh_kubelet(
     patches: &Patches,
     backup: &Path,
 ) -> Result<bool, ClusterError> {
-    let path = layout.kubelet_config();
-    let text = files::read(&path)?;
-    let present = yaml::read("the node agent's configuration", &text)?;
-    let document = of_node(layout, shared, &MachineFacts::of(&present), patches)?;
-    if document == present {
+    let refreshed = refreshed(layout, shared, patches)?;
+    if refreshed.document == refreshed.present {
         return Ok(false);
     }
-    files::write_private(backup, &text)?;
-    files::write_private(&path, &yaml::write(&document)?)?;
+    files::write_private(backup, &refreshed.text)?;
+    files::write_private(&layout.kubelet_config(), &yaml::write(&refreshed.document)?)?;
     Ok(true)
+}
+
+/// Puts together what [`refresh_kubelet`] would write, for patches that don't fit are to be told of before anything is
+/// exchanged.
+pub fn rehearse_refresh(layout: &Layout, shared: &Value, patches: &Patches) -> Result<(), ClusterError> {
+    refreshed(layout, shared, patches).map(drop)
+}
+
+/// The configuration that a member's agent has, and the one that it is to have.
+struct Refreshed {
+    text: String,
+    present: Value,
+    document: Value,
+}
+
+fn refreshed(layout: &Layout, shared: &Value, patches: &Patches) -> Result<Refreshed, ClusterError> {
+    let text = files::read(&layout.kubelet_config())?;
+    let present = yaml::read("the node agent's configuration", &text)?;
+    let document = of_node(layout, shared, &MachineFacts::of(&present), patches)?;
+    Ok(Refreshed {
+        text,
+        present,
+        document,
+    })
 }
 
 /// What any member has.
@@ -257,6 +278,29 @@ mod tests {
         let error = unfit.rehearse(&shared, true).unwrap_err().to_string();
         assert!(error.contains("etcd.yaml"), "{error}");
         unfit.rehearse(&shared, false).unwrap();
+    }
+
+    #[test]
+    fn patches_that_do_not_fit_an_agent_are_told_of_before_it_is_refreshed() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let plane = plane(ClusterConfig::new("v1.36.0"), &at("root"));
+        plane.kubelet().unwrap();
+        let before = files::read(&plane.layout.kubelet_config()).unwrap();
+        let shared = kubelet::configuration(&plane.cluster).unwrap();
+        std::fs::create_dir(at("patches")).unwrap();
+        let rehearsed = |text: &str| {
+            std::fs::write(at("patches/kubeletconfiguration+json.yaml"), text).unwrap();
+            let patches = Patches::read(&at("patches")).unwrap();
+            rehearse_refresh(&plane.layout, &shared, &patches)
+        };
+        rehearsed("- {op: add, path: /maxPods, value: 7}\n").unwrap();
+        let error = rehearsed("- {op: remove, path: /nothing}\n").unwrap_err();
+        assert!(
+            error.to_string().contains("kubeletconfiguration+json.yaml"),
+            "{error}"
+        );
+        assert_eq!(files::read(&plane.layout.kubelet_config()).unwrap(), before);
     }
 
     /// A master on no machine.

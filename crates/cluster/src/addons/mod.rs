@@ -6,6 +6,7 @@ pub mod upgrade;
 
 use crate::ClusterError;
 use crate::config::{ClusterConfig, IMAGE_REPOSITORY};
+use crate::patches::{self, Patches};
 use serde_json::{Value, json};
 
 /// The CoreDNS that is asked for where no image of one is present.
@@ -78,6 +79,23 @@ impl Addon {
             Addon::CoreDns => dns::objects(cluster, image),
             Addon::KubeProxy => proxy::objects(cluster, server, image),
         }
+    }
+
+    /// The same with what people lay over it.
+    pub fn patched(
+        self,
+        cluster: &ClusterConfig,
+        server: &str,
+        image: &str,
+        patches: &Patches,
+    ) -> Result<Vec<Value>, ClusterError> {
+        let objects = self.objects(cluster, server, image)?.into_iter();
+        // CoreDNS alone has one.
+        let patched = objects.map(|object| match object["kind"] == "Deployment" {
+            true => patches.apply(patches::COREDNS, object),
+            false => Ok(object),
+        });
+        patched.collect()
     }
 }
 

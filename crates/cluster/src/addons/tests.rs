@@ -112,3 +112,22 @@ fn addons_are_skipped_in_kubeadms_words() {
     assert_eq!(of(&["addon"]).unwrap(), Addon::ALL);
     assert!(of(&["etcd"]).unwrap_err().contains("\"etcd\" cannot be skipped"));
 }
+
+#[test]
+fn what_people_lay_over_coredns_is_in_its_deployment_alone_or_told_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let patched = |addon: Addon, text: &str| {
+        std::fs::write(directory.path().join("corednsdeployment.yaml"), text).unwrap();
+        let patches = Patches::read(directory.path()).unwrap();
+        addon.patched(&cluster(), "https://10.0.0.1:6443", "example/image:v1", &patches)
+    };
+    let objects = patched(Addon::CoreDns, "spec: {replicas: 5}\n").unwrap();
+    let replicas: Vec<&Value> = objects
+        .iter()
+        .filter_map(|object| object.pointer("/spec/replicas"))
+        .collect();
+    assert_eq!(replicas, [&json!(5)]);
+    let error = patched(Addon::CoreDns, "spec: 7\n").unwrap_err().to_string();
+    assert!(error.contains("corednsdeployment.yaml"), "{error}");
+    patched(Addon::KubeProxy, "spec: 7\n").unwrap();
+}

@@ -7,8 +7,18 @@ pub use orlop_cluster::addons::skipped;
 use orlop_cluster::api;
 use orlop_cluster::config::ClusterConfig;
 use orlop_cluster::control_plane::ControlPlane;
-use orlop_cluster::patches::{self, Patches};
+use orlop_cluster::patches::Patches;
 use orlop_cri::Remote;
+
+/// Puts together what may be applied, for patches that don't fit are to be told of before anything is written.
+pub fn rehearse(plane: &ControlPlane, skipped: &[Addon]) -> Result<()> {
+    let server = plane.cluster.server(&plane.node);
+    for addon in Addon::ALL.into_iter().filter(|addon| !skipped.contains(addon)) {
+        let image = addon.image(&plane.cluster, std::iter::empty());
+        addon.patched(&plane.cluster, &server, &image.name, &plane.patches)?;
+    }
+    Ok(())
+}
 
 /// Applies what is not skipped and can run: a pod whose image nobody has would wait for it for ever.
 pub async fn apply_present(plane: &ControlPlane, remote: &Remote, skipped: &[Addon]) -> Result<()> {
@@ -76,13 +86,7 @@ async fn apply(
     image: &str,
     patches: &Patches,
 ) -> Result<()> {
-    for object in addon.objects(cluster, server, image)? {
-        // No other add-on has one.
-        let is_coredns = object["kind"] == "Deployment";
-        let object = match is_coredns {
-            true => patches.apply(patches::COREDNS, object)?,
-            false => object,
-        };
+    for object in addon.patched(cluster, server, image, patches)? {
         api::apply(client, &object).await?;
     }
     println!("[addons] Applied essential addon: {}", addon.title());

@@ -59,7 +59,9 @@ pub async fn init(mut arguments: InitArgs) -> Result<()> {
         }
     };
     let shared = kubelet::configuration(&cluster)?;
-    host.control_plane(cluster.clone()).rehearse(&shared, true)?;
+    let rehearsed = host.control_plane(cluster.clone());
+    rehearsed.rehearse(&shared, true)?;
+    addons::rehearse(&rehearsed, &skipped)?;
     if arguments.dry_run {
         let checks = match undo {
             Some(_) => "All checks passed",

@@ -198,6 +198,24 @@ async fn refresh_agent(step: &UpgradeStepArgs, client: &kube::Client, patches: &
     Ok(())
 }
 
+/// Tells of patches of the agent's configuration that don't fit, before anything is exchanged.
+async fn rehearse_agent(
+    layout: &Layout,
+    client: &kube::Client,
+    cluster: &ClusterConfig,
+    patches: &Patches,
+) -> Result<()> {
+    if !patches.has(patches::KUBELET) {
+        return Ok(());
+    }
+    let shared = match api::get_patiently(client, objects::KUBELET_CONFIG).await? {
+        Some(_) => kubelet_configuration(client).await?,
+        // It is given this before its agents are refreshed.
+        None => kubelet::configuration(cluster)?,
+    };
+    Ok(control_plane::rehearse_refresh(layout, &shared, patches)?)
+}
+
 /// A new place for what was there before.
 fn backup(layout: &Layout, what: &str) -> PathBuf {
     let now = jiff::Zoned::now().strftime("%Y-%m-%d-%H-%M-%S");
@@ -255,6 +273,7 @@ async fn this_master_to(
     };
     let rendered = |component| Ok((component, plane.manifest(component, &InitialCluster::default())?));
     let manifests = upgrade::components().map(rendered).collect::<Result<Vec<_>>>()?;
+    rehearse_agent(&plane.layout, client, cluster, patches).await?;
     if arguments.dry_run {
         for (component, manifest) in &manifests {
             let is_same = files::read(&plane.layout.manifest(component))? == *manifest;
