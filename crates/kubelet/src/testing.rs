@@ -133,6 +133,13 @@ impl FakeRuntime {
         end(found.unwrap(), code);
     }
 
+    /// All sandboxes end by themselves.
+    pub fn end_sandboxes(&self) {
+        for sandbox in &mut self.state.lock().sandboxes {
+            sandbox.state = v1::PodSandboxState::SandboxNotready as i32;
+        }
+    }
+
     /// What was told of containers beside their configuration.
     pub fn beyond(&self) -> Vec<Beyond> {
         self.state.lock().beyond.clone()

@@ -117,6 +117,27 @@ mod tests {
         assert_eq!(garbage(&renewed, true), Garbage::default());
     }
 
+    /// Each end in a sandbox of its own, as when a machine is started again and again.
+    #[test]
+    fn however_often_a_container_ends_two_records_stay_with_their_sandboxes() {
+        let restarted = SeenPod {
+            sandboxes: (0..9)
+                .rev()
+                .map(|n| sandbox(&format!("s{n}"), n, n == 8))
+                .collect(),
+            containers: (0..9)
+                .rev()
+                .map(|n| {
+                    let state = if n == 8 { running() } else { exited(1, 10) };
+                    container(&format!("c{n}"), "c", &format!("s{n}"), n, state)
+                })
+                .collect(),
+        };
+        let found = garbage(&restarted, true);
+        assert_eq!((found.containers.len(), found.sandboxes.len()), (7, 7));
+        assert!(!found.containers.contains(&"c7".to_owned()) && !found.sandboxes.contains(&"s7".to_owned()));
+    }
+
     #[test]
     fn a25_g06_nothing_stays_of_a_pod_that_is_gone() {
         let mut stopped = pod();

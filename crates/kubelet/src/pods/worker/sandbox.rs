@@ -10,6 +10,7 @@ use crate::pods::verdict::Verdict;
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::pod::{name, namespace, uid};
 use orlop_client::events::EventType;
+use orlop_cri::CriError;
 use parking_lot::Mutex;
 
 impl Worker {
@@ -30,6 +31,12 @@ impl Worker {
                 return Err(Again(RETRY_AFTER));
             }
         }
+        let mut dead = self.dead_sandbox();
+        if let Some(id) = &dead
+            && give_back(&agent, id).await.is_ok()
+        {
+            dead = None;
+        }
         let turn = tokio::select! {
             turn = agent.turns.next(Purpose::Sandbox) => turn,
             () = self.mailbox.stopping().cancelled() => return Err(Again(SignedDuration::ZERO)),
@@ -43,6 +50,18 @@ impl Worker {
                     sandbox = sandbox.id,
                     "sandbox started"
                 );
+                // What did not work without a network may do so now that there is one.
+                if let Some(id) = dead
+                    && let Err(error) = give_back(&agent, &id).await
+                {
+                    tracing::warn!(
+                        pod = name(&pod),
+                        namespace = namespace(&pod),
+                        sandbox = id,
+                        %error,
+                        "an earlier sandbox may still hold its address"
+                    );
+                }
                 self.agent.metrics.started_pods.inc();
                 self.lacking.over();
                 self.sandbox = Some(sandbox);
@@ -51,6 +70,13 @@ impl Worker {
             }
             Err(error) => Err(self.tell_no_sandbox(&error).await),
         }
+    }
+
+    /// The newest sandbox, if its process has ended without being told to. It may still hold an address and ports of the
+    /// host, and lies there for as long as the record of a container that ran in it.
+    fn dead_sandbox(&self) -> Option<String> {
+        let newest = self.seen.sandbox().filter(|sandbox| !sandbox.ready)?;
+        Some(newest.id.clone())
     }
 
     /// Why there is no sandbox: the network, which comes up by itself, or something worth a warning.
@@ -133,6 +159,14 @@ impl Worker {
                 Err(Again(RETRY_AFTER))
             }
         }
+    }
+}
+
+/// Has a sandbox that doesn't run give back what it holds.
+async fn give_back(agent: &Agent, sandbox: &str) -> Result<(), CriError> {
+    match agent.runtime.stop_pod_sandbox(sandbox).await {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
     }
 }
 

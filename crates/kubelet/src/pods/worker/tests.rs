@@ -288,6 +288,24 @@ async fn sandbox_that_fails_is_tried_again() {
     bench.runtime.until("StartContainer c").await;
 }
 
+/// Its record stays, for the container that ran in it is asked about.
+#[tokio::test]
+async fn a_sandbox_that_ended_by_itself_gives_back_its_address_before_the_next_is_made() {
+    let bench = Bench::new();
+    bench.run(
+        &pod(json!({"containers": [{"name": "c", "image": "i:1"}]})),
+        SeenPod::default(),
+    );
+    bench.runtime.until("StartContainer c").await;
+    bench.runtime.end_sandboxes();
+    bench.changed();
+    bench.runtime.until("CreateContainer c 1").await;
+    let calls = bench.runtime.calls();
+    let of_sandboxes = calls.iter().filter(|call| call.contains("PodSandbox"));
+    let want = ["RunPodSandbox u", "StopPodSandbox u", "RunPodSandbox u"];
+    assert_eq!(of_sandboxes.collect::<Vec<_>>(), want);
+}
+
 #[tokio::test]
 async fn p18_container_of_a_pod_being_deleted_is_not_made_anew_for_a_changed_image() {
     let mut bench = Bench::new();
