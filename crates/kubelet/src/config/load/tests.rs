@@ -109,6 +109,25 @@ fn durations_of_zero_are_not_given_where_they_have_a_default() {
     assert_eq!(one.configuration.node_status_report_frequency.to_string(), "7s");
 }
 
+/// As kubeadm writes it, with all that it leaves to the agent.
+#[test]
+fn what_kubeadm_leaves_open_is_as_usual() {
+    let open = "authentication: {webhook: {cacheTTL: 0s}}\n\
+        authorization: {webhook: {cacheAuthorizedTTL: 0s, cacheUnauthorizedTTL: 0s}}\n\
+        containerRuntimeEndpoint: ''\nimagePullCredentialsVerificationPolicy: ''\ncpuManagerReconcilePeriod: 0s\n\
+        crashLoopBackOff: {}\nevictionPressureTransitionPeriod: 0s\nfileCheckFrequency: 0s\n\
+        httpCheckFrequency: 0s\nimageMaximumGCAge: 0s\nimageMinimumGCAge: 0s\n\
+        logging: {flushFrequency: 0, options: {json: {infoBufferSize: '0'}, text: {infoBufferSize: '0'}}, verbosity: 0}\n\
+        memorySwap: {}\nnodeStatusReportFrequency: 0s\nnodeStatusUpdateFrequency: 0s\nruntimeRequestTimeout: 0s\n\
+        shutdownGracePeriod: 0s\nshutdownGracePeriodCriticalPods: 0s\nstreamingConnectionIdleTimeout: 0s\n\
+        syncFrequency: 0s\nvolumeStatsAggPeriod: 0s\n";
+    let loaded = read(&format!("{HEAD}{open}")).unwrap();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let mut configuration = loaded.configuration;
+    configuration.other.clear();
+    assert_eq!(configuration, read(HEAD).unwrap().configuration);
+}
+
 #[test]
 fn c06_a62_configz_has_kind_version_and_values() {
     let loaded = read(&format!(
