@@ -25,12 +25,9 @@ struct Apart {
 }
 
 impl Line {
-    /// `beginning`, `text` and `end`, where these parts of `text`, one behind the other, are what others have as well.
+    /// `beginning`, `text` and `end`, where these parts of `text` are what others have as well.
     pub fn new(beginning: &[u8], text: &[u8], common: &[Range<usize>], end: &[u8]) -> Self {
-        let common: Vec<_> = common
-            .iter()
-            .filter(|part| part.len() >= COMMON_BYTES_MIN)
-            .collect();
+        let common = worth_it(common);
         let elsewhere: usize = common.iter().map(|part| part.len()).sum();
         let mut own = Vec::with_capacity(beginning.len() + text.len() - elsewhere + end.len());
         own.extend_from_slice(beginning);
@@ -139,6 +136,20 @@ impl Line {
     }
 }
 
+/// The parts that are worth being kept apart, as far as each begins behind the one before: members of an object, which another
+/// program may have written where a list belongs, come in any order.
+fn worth_it(parts: &[Range<usize>]) -> Vec<&Range<usize>> {
+    let mut behind = 0;
+    let mut kept = Vec::with_capacity(parts.len());
+    for part in parts {
+        if part.start >= behind && part.len() >= COMMON_BYTES_MIN {
+            behind = part.end;
+            kept.push(part);
+        }
+    }
+    kept
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,7 +166,8 @@ mod tests {
             vec![second.clone()],
             vec![first.clone(), second.clone()],
             // Too short.
-            vec![0..1, first, second],
+            vec![0..1, first.clone(), second.clone()],
+            vec![second, first],
         ] {
             let line = Line::new(b"kind", &text, &common, b"\n");
             assert_eq!(line.len(), whole.len());

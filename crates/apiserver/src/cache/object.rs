@@ -458,6 +458,27 @@ mod tests {
         }
     }
 
+    /// Another program may have written it.
+    #[test]
+    fn what_is_no_list_of_owners_in_any_order_reads_as_it_is_stored() {
+        let resource = resources::find("", "v1", "configmaps").unwrap();
+        let owner = |name: &str| format!(r#"{{"fieldsV1":{{"f:{}":{{}}}}}}"#, name.repeat(150));
+        let stored = format!(
+            r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"managedFields":{{"1":{},"0":{}}},"name":"c"}}}}"#,
+            owner("x"),
+            owner("y")
+        );
+        let object = Object::from_stored(resource, "d/c".into(), stored.as_bytes(), 7, false).unwrap();
+        assert!(object.is_stored_as(stored.as_bytes()));
+        assert_eq!(
+            object.value()["metadata"]["managedFields"]["0"]["fieldsV1"]
+                .as_object()
+                .unwrap()
+                .len(),
+            1
+        );
+    }
+
     #[test]
     fn a_deletion_shows_the_last_state_at_its_own_revision() {
         let deleted = object(false).at_revision(12);
