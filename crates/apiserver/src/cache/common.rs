@@ -21,6 +21,12 @@ impl Common {
         all.insert(new.clone());
         Self(Some(new))
     }
+
+    /// Whether nobody else has it now.
+    pub fn is_alone(&self) -> bool {
+        // The table has it as well.
+        self.0.as_ref().is_some_and(|text| Arc::strong_count(text) <= 2)
+    }
 }
 
 impl Deref for Common {
@@ -53,7 +59,10 @@ mod tests {
     fn a_text_is_kept_once_and_as_long_as_it_is_used() {
         let text = b"a text that no other test has in common with this one";
         let is_known = || ALL.lock().contains(text.as_slice());
-        let (one, two) = (Common::of(text), Common::of(text));
+        let one = Common::of(text);
+        assert!(one.is_alone());
+        let two = Common::of(text);
+        assert!(!one.is_alone() && !two.is_alone());
         assert!(std::ptr::eq(&*one, &*two));
         let three = two.clone();
         drop(one);

@@ -21,6 +21,8 @@ pub struct Line {
 struct Apart {
     /// Before which of its own bytes it stands.
     at: u32,
+    /// Nobody else had it when the line was made.
+    is_first: bool,
     text: Common,
 }
 
@@ -35,9 +37,11 @@ impl Line {
         let mut behind = 0;
         for part in common {
             own.extend_from_slice(&text[behind..part.start]);
+            let text = Common::of(&text[part.clone()]);
             apart.push(Apart {
                 at: own.len() as u32,
-                text: Common::of(&text[part.clone()]),
+                is_first: text.is_alone(),
+                text,
             });
             behind = part.end;
         }
@@ -59,7 +63,7 @@ impl Line {
                 .iter()
                 .map(|part| Apart {
                     at: moved(part.at),
-                    text: part.text.clone(),
+                    ..part.clone()
                 })
                 .collect(),
         }
@@ -79,9 +83,10 @@ impl Line {
         self.own.len() + apart
     }
 
-    /// Bytes that are this line's alone.
+    /// Bytes that there are because of this line: what it was the first to have counts with it. The same at any time.
     pub fn own_len(&self) -> usize {
-        self.own.len()
+        let first = self.apart.iter().filter(|part| part.is_first);
+        self.own.len() + first.map(|part| part.text.len()).sum::<usize>()
     }
 
     /// Whether it is all in one piece.

@@ -331,7 +331,7 @@ impl Object {
         self.texts.field(index)
     }
 
-    /// Bytes this version alone keeps alive.
+    /// Bytes that there are because of this version.
     pub fn size(&self) -> usize {
         self.line.own_len() + 128
     }
@@ -434,7 +434,8 @@ mod tests {
             assert_eq!(a.piece(piece, false), text.as_bytes());
             assert!(std::ptr::eq(a.piece(piece, true), b.piece(piece, false)));
         }
-        assert!(a.size() < a.json().len());
+        assert_eq!(a.size(), b.size() + one.len() + two.len(), "who was the first");
+        assert!(b.size() < b.json().len());
         for (object, revision) in [(&a, 7), (&a.at_revision(12345), 12345)] {
             let version = format!(r#""metadata":{{"resourceVersion":"{revision}","#);
             let json = stored("a").replace(r#""metadata":{"#, &version);

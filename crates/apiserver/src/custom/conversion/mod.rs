@@ -190,16 +190,22 @@ pub async fn in_form(
     }
     let mut rest = due.as_slice();
     while !rest.is_empty() {
-        let mut bytes = 0;
-        let fitting = rest.iter().take_while(|place| {
-            bytes += objects[**place].size();
-            bytes <= REVIEW_BYTES_MAX
-        });
-        let (part, others) = rest.split_at(fitting.count().max(1));
+        let (part, others) = rest.split_at(fitting(&objects, rest, REVIEW_BYTES_MAX));
         convert_places(server, resource, &definition, &mut objects, part).await?;
         rest = others;
     }
     Ok(objects)
+}
+
+/// How many of these places are asked about at once: one, or as many as have no more bytes than that.
+fn fitting(objects: &[Arc<Object>], places: &[usize], bytes_max: usize) -> usize {
+    let mut bytes = 0;
+    let fitting = places.iter().take_while(|place| {
+        // Whoever is asked gets all of it, what others have as well included.
+        bytes += objects[**place].item_len(true);
+        bytes <= bytes_max
+    });
+    fitting.count().max(1)
 }
 
 async fn convert_places(
@@ -237,4 +243,28 @@ async fn convert_places(
         objects[place] = made;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources;
+
+    #[test]
+    fn as_many_are_asked_about_at_once_as_fit_with_all_that_they_say() {
+        let resource = resources::find("", "v1", "configmaps").unwrap();
+        let object = |name: &str| {
+            let stored = format!(
+                r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"managedFields":[{{"fieldsV1":{{"f:{}":{{}}}}}}],"name":"{name}"}}}}"#,
+                "fitting".repeat(100)
+            );
+            Arc::new(Object::from_stored(resource, name.into(), stored.as_bytes(), 7, false).unwrap())
+        };
+        let objects = ["a", "b", "c", "d"].map(object);
+        let bytes = objects[0].json().len();
+        let fitting_in = |bytes_max: usize| fitting(&objects, &[3, 1, 0], bytes_max);
+        assert_eq!(fitting_in(2 * bytes), 2);
+        assert_eq!((fitting_in(2 * bytes - 1), fitting_in(1)), (1, 1));
+        assert_eq!(fitting_in(9 * bytes), 3);
+    }
 }
