@@ -11,6 +11,7 @@ use bytes::Bytes;
 use orlop_api::wire::protobuf;
 use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// What a client is told of a stream before its first event.
 #[derive(Clone, Copy)]
@@ -67,14 +68,35 @@ impl Encoder {
     }
 
     /// A version of an object that is in the cache or was.
-    pub fn event(&mut self, kind: ChangeKind, object: &Object, recent: &Recent, out: &mut VecDeque<Bytes>) {
+    pub fn event(
+        &mut self,
+        kind: ChangeKind,
+        object: &Arc<Object>,
+        recent: &Recent,
+        out: &mut VecDeque<Bytes>,
+    ) {
+        self.cached(kind, object, |_| recent.line(object), recent, out);
+    }
+
+    /// An object that is there when a watch begins. Few watches begin at the same time.
+    pub fn initial(&mut self, object: &Object, recent: &Recent, out: &mut VecDeque<Bytes>) {
+        self.cached(ChangeKind::Added, object, Object::line, recent, out);
+    }
+
+    fn cached(
+        &mut self,
+        kind: ChangeKind,
+        object: &Object,
+        line: impl FnOnce(&Object) -> Bytes,
+        recent: &Recent,
+        out: &mut VecDeque<Bytes>,
+    ) {
         if self.is_protobuf() {
             let bytes = recent.object(self.form, object);
             out.push_back(self.protobuf(name(kind), bytes));
             return;
         }
-        let resource = self.resource;
-        self.json(kind, object, |object| recent.line(resource, object), out);
+        self.json(kind, object, line, out);
     }
 
     /// The last selected state of an object that is no longer selected, which nobody else sees at this version.

@@ -16,6 +16,7 @@ mod hint;
 mod identity;
 mod list;
 mod log;
+mod outgoing;
 mod ownership;
 mod pages;
 mod patch;

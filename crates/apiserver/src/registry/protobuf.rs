@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
-use std::hash::Hash;
-use std::sync::Arc;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Weak};
 
 use super::present;
 
@@ -90,7 +90,7 @@ impl Form {
 /// Events that one watcher has had encoded, for the others.
 pub struct Recent {
     objects: Mutex<Kept<Key>>,
-    lines: Mutex<Kept<LineKey>>,
+    lines: Mutex<Kept<Same>>,
 }
 
 impl Default for Recent {
@@ -103,8 +103,25 @@ impl Default for Recent {
 }
 
 type Key = (&'static str, Arc<str>, u64);
-/// By the resource's address: every version of a custom one has lines of its own.
-type LineKey = (usize, Arc<str>, u64);
+
+/// An object as all watchers share it: of one version there may be others, in the form of another resource, or read by another
+/// schema. As long as this is kept no other object has its address.
+#[derive(Clone)]
+struct Same(Weak<Object>);
+
+impl PartialEq for Same {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ptr_eq(&other.0)
+    }
+}
+
+impl Eq for Same {}
+
+impl Hash for Same {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.0.as_ptr().hash(hasher);
+    }
+}
 
 struct Kept<K> {
     objects: HashMap<K, Bytes>,
@@ -128,13 +145,12 @@ impl Recent {
         Ok(bytes)
     }
 
-    /// The line of the change that made a version of one of the resource's objects.
-    pub fn line(&self, resource: &'static Resource, object: &Object) -> Bytes {
+    /// The line of the change that made a version of an object.
+    pub fn line(&self, object: &Arc<Object>) -> Bytes {
         if object.is_whole() {
             return object.line();
         }
-        let address = std::ptr::from_ref(resource).addr();
-        let key = (address, object.key.clone(), object.revision);
+        let key = Same(Arc::downgrade(object));
         if let Some(line) = self.lines.lock().objects.get(&key) {
             return line.clone();
         }
@@ -281,5 +297,24 @@ mod tests {
         assert_eq!((kept.bytes, kept.order.len()), (7, 1));
         kept.keep(("pods", 8), Bytes::from_static(b"another"));
         assert_eq!((kept.bytes, kept.objects.len()), (7, 1));
+    }
+
+    #[test]
+    fn a_line_is_put_together_once_for_all_who_share_the_object() {
+        let resource = crate::resources::find("", "v1", "configmaps").unwrap();
+        let object = |data: &str| {
+            let stored = format!(
+                r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"managedFields":[{{"fieldsV1":{{"f:{}":{{}}}}}}],"name":"c"}},"data":{{"a":"{data}"}}}}"#,
+                "shared".repeat(100)
+            );
+            Arc::new(Object::from_stored(resource, "d/c".into(), stored.as_bytes(), 7, false).unwrap())
+        };
+        let (one, other) = (object("one"), object("other"));
+        let recent = Recent::default();
+        let [first, second] = [0, 1].map(|_| recent.line(&one));
+        assert_eq!(first, one.line());
+        assert_eq!(first.as_ptr(), second.as_ptr());
+        // Of the same version, and read otherwise.
+        assert_eq!(recent.line(&other), other.line());
     }
 }

@@ -1,8 +1,9 @@
 //! Endless answers: changes as they happen (contract §8.4, §8.5).
 //!
-//! A watcher pulls from the cache's ring when woken. It holds no queue of its own: falling behind the
-//! ring ends it with 410, and nobody else notices.
+//! A watcher pulls from the cache's ring when woken. It holds no queue of its own but the batch that it has pulled and a
+//! frame of what it has written: falling behind the ring ends it with 410, and nobody else notices.
 use super::event::{Encoder, Opened};
+use super::outgoing::{Outgoing, Waiting};
 use super::{get, list};
 use crate::ApiServer;
 use crate::cache::{Change, ChangeKind, Object, StorageId, Subscription};
@@ -11,12 +12,11 @@ use crate::http::{Answer, Body, Call, response, websocket};
 use crate::request::{Filter, ListOptions, Shape};
 use crate::resources::Resource;
 use crate::status::ApiError;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{Stream, stream};
 use http::StatusCode;
 use rand::Rng;
-use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,8 +24,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Small events that come together are sent together, up to this: a frame and a record of every client's size.
-const FRAME_BYTES: usize = 16 * 1024 - 256;
 /// How often a watcher that allows it is told how far the server is.
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
 /// A last bookmark comes this long before the end.
@@ -90,7 +88,7 @@ pub async fn watch(call: &Call) -> Result<Answer, ApiError> {
         end,
         next_bookmark,
         timer: Box::pin(sleep_until(next_bookmark.unwrap_or(end).min(end))),
-        out: VecDeque::new(),
+        outgoing: Outgoing::default(),
         finished: false,
     };
     if initial {
@@ -99,15 +97,11 @@ pub async fn watch(call: &Call) -> Result<Answer, ApiError> {
             .snapshot_and_position(storage, &watcher.filter.namespace);
         watcher.subscription.look_from(position);
         watcher.after = snapshot.revision;
-        for object in &custom::in_form(server, call.resource, snapshot.objects).await? {
-            if watcher.filter.matches(object) {
-                watcher.event(ADDED, object);
-            }
-        }
+        let mut objects = custom::in_form(server, call.resource, snapshot.objects).await?;
+        objects.retain(|object| watcher.filter.matches(object));
+        watcher.outgoing.wait(objects.into_iter().map(Waiting::Present));
         if options.send_initial_events == Some(true) && options.allow_bookmarks {
-            watcher
-                .encoder
-                .bookmark(snapshot.revision, true, &mut watcher.out);
+            watcher.outgoing.wait([Waiting::Whole(snapshot.revision)]);
         }
     } else if version == 0 {
         // sendInitialEvents=false without a version: from now on.
@@ -149,7 +143,7 @@ fn deliver(
     Ok(Answer::Raw(response(StatusCode::OK, stream.content_type, body)))
 }
 
-type Converting = BoxFuture<'static, Result<Vec<Change>, ApiError>>;
+type Converting = BoxFuture<'static, Result<Vec<Arc<Change>>, ApiError>>;
 
 /// Changes with their objects in the form of a resource. One at a time of all who watch it, so that the others find
 /// what the first has had converted.
@@ -157,7 +151,7 @@ async fn converted(
     server: Arc<ApiServer>,
     resource: &'static Resource,
     changes: Vec<Arc<Change>>,
-) -> Result<Vec<Change>, ApiError> {
+) -> Result<Vec<Arc<Change>>, ApiError> {
     let _turn = server.converted.turn(resource).await;
     let mut objects: Vec<Arc<Object>> = changes.iter().map(|change| change.object.clone()).collect();
     objects.extend(changes.iter().filter_map(|change| change.previous.clone()));
@@ -169,15 +163,13 @@ async fn converted(
         object: object.clone(),
         previous: change.previous.as_ref().and_then(|_| previous.next().cloned()),
     });
-    Ok(converted.collect())
+    Ok(converted.map(Arc::new).collect())
 }
 
 fn first_bookmark(now: Instant, end: Instant) -> Instant {
     let last = end.checked_sub(BOOKMARK_BEFORE_END).unwrap_or(end);
     (now + BOOKMARK_PERIOD).min(last.max(now))
 }
-
-const ADDED: ChangeKind = ChangeKind::Added;
 
 /// One watch. Thousands of these wait at a time: it keeps nothing of its request but what it needs.
 struct Watcher {
@@ -195,7 +187,7 @@ struct Watcher {
     next_bookmark: Option<Instant>,
     /// Until the next bookmark, or the end.
     timer: Pin<Box<Sleep>>,
-    out: VecDeque<Bytes>,
+    outgoing: Outgoing,
     finished: bool,
 }
 
@@ -211,10 +203,10 @@ impl Stream for Watcher {
                 let converted = ready!(converting.as_mut().poll(cx));
                 self.converting = None;
                 match converted {
-                    Ok(changes) => changes.iter().for_each(|change| self.take(change)),
+                    Ok(changes) => self.wait(changes),
                     Err(error) => {
                         let event = self.encoder.error(&error);
-                        self.out.push_back(event);
+                        self.outgoing.written.push_back(event);
                         self.finished = true;
                     }
                 }
@@ -239,32 +231,17 @@ impl Stream for Watcher {
 }
 
 impl Watcher {
-    /// The next bytes to send: an event, or several small ones.
+    /// The next bytes to send.
     fn next_frame(&mut self) -> Option<Bytes> {
-        let first = self.out.pop_front()?;
-        if self.encoder.apart {
-            return Some(first);
+        while let Some(waiting) = self.outgoing.next_to_write() {
+            let written = &mut self.outgoing.written;
+            match waiting {
+                Waiting::Present(object) => self.encoder.initial(&object, &self.server.recent, written),
+                Waiting::Whole(revision) => self.encoder.bookmark(revision, true, written),
+                Waiting::Change(change) => self.tell(&change),
+            }
         }
-        if self.out.is_empty() {
-            // A watch that began with many objects waits as small as any other.
-            self.out = VecDeque::new();
-            return Some(first);
-        }
-        let mut size = first.len();
-        let fitting = self.out.iter().take_while(|next| {
-            size += next.len();
-            size <= FRAME_BYTES
-        });
-        let count = fitting.count();
-        if count == 0 {
-            return Some(first);
-        }
-        let mut frame = BytesMut::with_capacity(FRAME_BYTES);
-        frame.extend_from_slice(&first);
-        self.out
-            .drain(..count)
-            .for_each(|next| frame.extend_from_slice(&next));
-        Some(frame.freeze())
+        self.outgoing.frame(self.encoder.apart)
     }
 
     /// Looks at a batch of changes; whether there were any.
@@ -288,7 +265,7 @@ impl Watcher {
         let at_once =
             |change: &Arc<Change>| seen(&change.object) && change.previous.as_ref().is_none_or(|p| seen(p));
         if changes.iter().all(at_once) {
-            return changes.iter().for_each(|change| self.take(change));
+            return self.wait(changes);
         }
         let (server, resource) = (self.server.clone(), self.resource);
         self.converting = Some(Box::pin(converted(server, resource, changes)));
@@ -305,8 +282,8 @@ impl Watcher {
             match self.server.cache.changes(self.storage, &self.subscription) {
                 Ok((changes, _)) if !changes.is_empty() => self.receive(changes),
                 Ok((_, revision)) => {
-                    self.encoder
-                        .bookmark(revision.max(self.after), false, &mut self.out);
+                    let written = &mut self.outgoing.written;
+                    self.encoder.bookmark(revision.max(self.after), false, written);
                     let last = self.end.checked_sub(BOOKMARK_BEFORE_END).unwrap_or(self.end);
                     self.next_bookmark = (now < last).then(|| first_bookmark(now, self.end));
                 }
@@ -317,13 +294,18 @@ impl Watcher {
         self.timer.as_mut().reset(next);
     }
 
-    fn event(&mut self, kind: ChangeKind, object: &Object) {
-        self.encoder
-            .event(kind, object, &self.server.recent, &mut self.out);
+    /// Takes changes, to tell them once there is room.
+    fn wait(&mut self, changes: Vec<Arc<Change>>) {
+        self.outgoing.wait(changes.into_iter().map(Waiting::Change));
     }
 
-    /// Sends what a change means under this watch's selectors.
-    fn take(&mut self, change: &Change) {
+    fn event(&mut self, kind: ChangeKind, object: &Arc<Object>) {
+        let written = &mut self.outgoing.written;
+        self.encoder.event(kind, object, &self.server.recent, written);
+    }
+
+    /// Writes what a change means under this watch's selectors.
+    fn tell(&mut self, change: &Change) {
         let object = &change.object;
         if object.revision <= self.after {
             return;
@@ -340,7 +322,7 @@ impl Watcher {
                 // It left the selection: its last selected state, at the version of the change.
                 if let Some(previous) = &change.previous {
                     let last = previous.at_revision(object.revision);
-                    self.encoder.departure(&last, &mut self.out);
+                    self.encoder.departure(&last, &mut self.outgoing.written);
                 }
             }
             (false, false) => {}
@@ -349,7 +331,7 @@ impl Watcher {
 
     fn expire(&mut self, asked: u64, oldest: u64) {
         let error = ApiError::expired(format!("too old resource version: {asked} ({oldest})"));
-        self.out.push_back(self.encoder.error(&error));
+        self.outgoing.written.push_back(self.encoder.error(&error));
         self.finished = true;
     }
 }
