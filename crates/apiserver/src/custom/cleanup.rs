@@ -1,7 +1,8 @@
-//! Deletes the objects of a definition that is being deleted, then lets it go. Objects with finalizers are waited for.
+//! Deletes the objects of a definition that is being deleted, then lets it go. Objects with finalizers are waited for, and
+//! those that cannot be opened for want of their key.
 use crate::ApiServer;
 use crate::authn::UserInfo;
-use crate::cache::Object;
+use crate::cache::{Object, StorageId};
 use crate::http::OwnRequest;
 use crate::resources::{FINALIZER, Resource};
 use bytes::Bytes;
@@ -95,7 +96,7 @@ async fn delete_objects(server: &Arc<ApiServer>, resource: &'static Resource) {
     loop {
         changed.borrow_and_update();
         let objects = server.cache.snapshot(storage, "").objects;
-        if objects.is_empty() {
+        if objects.is_empty() && is_whole(server, storage) {
             return;
         }
         let mut failed = false;
@@ -112,6 +113,12 @@ async fn delete_objects(server: &Arc<ApiServer>, resource: &'static Resource) {
             () = server.shutdown.cancelled() => return,
         }
     }
+}
+
+/// Whether there is nothing that cannot be opened now: that is waited for as well.
+fn is_whole(server: &ApiServer, storage: StorageId) -> bool {
+    let cache = &server.cache;
+    cache.why_shut(storage).is_none() && cache.some_lost(storage, "").is_none()
 }
 
 /// Deletes an object; false when that has to be tried again.

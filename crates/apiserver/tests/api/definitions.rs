@@ -214,3 +214,31 @@ async fn objects_that_nobody_serves_go_with_their_namespace() {
     let doors = "/apis/example.com/v1/doors";
     assert_eq!(admin.get(doors).await.ok()["items"], json!([]));
 }
+
+/// They would come back with the next definition of that name.
+#[tokio::test]
+async fn a_definition_stays_as_long_as_objects_of_it_cannot_be_opened() {
+    let store = TestStore::new().await;
+    let admin = Cluster::over(store.clone()).await.admin();
+    admin.post(CRDS, of_kind("doors", "Door")).await.ok();
+    let key = "/registry/example.com/doors/default/sealed";
+    let write = async |op: Op| {
+        let txn = Txn {
+            success: vec![op],
+            ..Txn::default()
+        };
+        store.store.txn(txn).await.unwrap().revision
+    };
+    let sealed = b"k8s:enc:aesgcm:v1:key1:?".to_vec();
+    let at = write(Op::put(key, sealed.into(), None)).await;
+    let list = format!("{DOORS}?resourceVersion={at}");
+    admin.get(&list).await.refused(500);
+    let mut watch = admin.watch(&format!("{CRDS}?watch=1")).await;
+    let path = format!("{CRDS}/doors.example.com");
+    admin.delete(&path, Value::Null).await.ok();
+    for _ in 0..50 {
+        admin.get(&path).await.ok();
+    }
+    write(Op::delete(key)).await;
+    while watch.event().await.0 != "DELETED" {}
+}
