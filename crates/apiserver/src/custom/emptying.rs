@@ -3,6 +3,7 @@
 use super::cleanup::{RETRY_PAUSE, delete};
 use crate::ApiServer;
 use crate::resources;
+use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 
 /// Follows namespaces and definitions until the server shuts down.
@@ -33,16 +34,28 @@ pub async fn run(server: Weak<ApiServer>) {
 
 /// False when something has to be tried again.
 async fn empty(server: &Arc<ApiServer>) -> bool {
+    let unserved = server.cache.custom().unserved();
+    if unserved.is_empty() {
+        return true;
+    }
+    // Whoever else empties them sees nothing of these objects: a namespace may be gone before the last of them.
+    let going = going(server);
+    if going.is_empty() {
+        return true;
+    }
     let mut done = true;
-    for resource in server.cache.custom().unserved() {
+    for resource in unserved {
         let Some(storage) = server.cache.storage(resource) else {
             continue;
         };
         // In the version that is stored there is nothing to convert.
         let resource = server.cache.resource(storage);
         for object in server.cache.snapshot(storage, "").objects {
+            if !going.contains(object.namespace()) {
+                continue;
+            }
             let is_marked = matches!(object.at(["/metadata/deletionTimestamp"]), [Some(_)]);
-            if !is_marked && is_going(server, object.namespace()) {
+            if !is_marked {
                 done &= delete(server, resource, &object).await;
             }
         }
@@ -50,8 +63,11 @@ async fn empty(server: &Arc<ApiServer>) -> bool {
     done
 }
 
-/// Whether a namespace is being deleted. Of one that isn't there nothing is known: it may be unreadable.
-fn is_going(server: &ApiServer, namespace: &str) -> bool {
-    let namespace = server.cache.core_object("namespaces", "", namespace);
-    namespace.is_some_and(|namespace| matches!(namespace.at(["/metadata/deletionTimestamp"]), [Some(_)]))
+/// The namespaces that are being deleted. Of those that aren't there nothing is known: they may be unreadable.
+fn going(server: &ApiServer) -> HashSet<String> {
+    let all = server.cache.core_objects("namespaces", "");
+    let marked = all
+        .iter()
+        .filter(|namespace| matches!(namespace.at(["/metadata/deletionTimestamp"]), [Some(_)]));
+    marked.map(|namespace| namespace.name().to_owned()).collect()
 }

@@ -215,6 +215,43 @@ async fn objects_that_nobody_serves_go_with_their_namespace() {
     assert_eq!(admin.get(doors).await.ok()["items"], json!([]));
 }
 
+/// Who empties namespaces sees nothing of them, and may let the namespace go at any moment.
+#[tokio::test]
+async fn objects_that_nobody_serves_go_all_if_their_namespace_is_gone_before_the_last() {
+    const DOORS_IN_LAB: usize = 40;
+    let store = TestStore::new().await;
+    let admin = Cluster::over(store.clone()).await.admin();
+    let namespace = json!({"metadata": {"name": "lab"}});
+    admin.post("/api/v1/namespaces", namespace).await.ok();
+    admin.post(CRDS, of_kind("doors", "Door")).await.ok();
+    for number in 0..DOORS_IN_LAB {
+        let door = door(&format!("d{number}"), Value::Null);
+        let doors = "/apis/example.com/v1/namespaces/lab/doors";
+        admin.post(doors, door).await.ok();
+    }
+    serve(&admin, false).await;
+    let at = store.store.revision().await.unwrap();
+    let request = WatchRequest::prefix("/registry/example.com/", Some(Revision(at.0 + 1)));
+    let mut changes = store.store.watch(request).await.unwrap();
+    let mut finalized = admin.delete("/api/v1/namespaces/lab", Value::Null).await.ok();
+    finalized["spec"]["finalizers"] = json!([]);
+    let mut left = DOORS_IN_LAB;
+    let gone = async {
+        while left > 0 {
+            let batch = changes.recv().await.unwrap().unwrap();
+            let events = batch.events.iter();
+            let deleted = events.filter(|event| event.kind == EventKind::Delete).count();
+            if left == DOORS_IN_LAB && deleted > 0 {
+                let lab = finalized.clone();
+                admin.put("/api/v1/namespaces/lab/finalize", lab).await.ok();
+            }
+            left -= deleted;
+        }
+    };
+    let all = tokio::time::timeout(Duration::from_secs(10), gone).await;
+    all.expect("all of them are deleted");
+}
+
 /// They would come back with the next definition of that name.
 #[tokio::test]
 async fn a_definition_stays_as_long_as_objects_of_it_cannot_be_opened() {
