@@ -160,7 +160,7 @@ fn is_named(server: &ApiServer, node: &str, namespace: &str, name: &str, kind: R
         .objects
         .iter()
         // Most pods do not even contain the name: look before parsing.
-        .filter(|pod| contains(&pod.json(), quoted.as_bytes()))
+        .filter(|pod| pod.may_name(&quoted))
         .map(|pod| pod.value())
         .any(|pod| {
             !resources::is_mirror(&pod)
@@ -190,15 +190,11 @@ fn mounts_with(server: &ApiServer, node: &str, asked: &Attributes) -> bool {
     let volumes = server.cache.core_objects("persistentvolumes", "");
     volumes
         .iter()
-        .filter(|volume| contains(&volume.json(), quoted.as_bytes()))
+        .filter(|volume| volume.may_name(&quoted))
         .map(|volume| volume.value())
         .any(|volume| {
             let needed = volume_secrets(&volume);
             needed.contains(&(asked.namespace.clone(), asked.name.clone()))
                 && is_claimed(server, node, &volume)
         })
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
 }

@@ -94,6 +94,11 @@ impl Line {
         self.apart.is_empty()
     }
 
+    /// Whether this stands in it, what is kept apart left out.
+    pub fn contains(&self, text: &[u8]) -> bool {
+        self.own.windows(text.len()).any(|window| window == text)
+    }
+
     /// How many pieces it is in.
     pub fn pieces(&self) -> usize {
         1 + 2 * self.apart.len()
@@ -179,6 +184,7 @@ mod tests {
             assert_eq!(line.joined(0, 0), whole);
             assert_eq!(line.joined(2, 1), whole[2..whole.len() - 1]);
             assert!(whole.starts_with(line.beginning()));
+            assert!(line.contains(b"kind<") && line.contains(b"?\n") && !line.contains(b"others"));
             assert!(line.is(4, 1, &text) && !line.is(4, 1, &text[1..]) && !line.is(4, 0, &text));
             assert!(!line.is(4, 1, &[&text[..], b"+"].concat()));
             let other = line.beginning_with(b"others", 4);

@@ -229,6 +229,11 @@ impl Object {
         std::array::from_fn(|_| found.next().flatten())
     }
 
+    /// Whether a text may stand in it outside of who owns which field: to look before the whole is parsed.
+    pub fn may_name(&self, text: &str) -> bool {
+        self.line.contains(text.as_bytes())
+    }
+
     /// How many pieces it is in as an item of a list.
     pub fn pieces(&self) -> usize {
         self.line.pieces()
@@ -456,6 +461,7 @@ mod tests {
             let again = object.read_again(resource).unwrap();
             assert_eq!((again.json(), again.pieces()), (object.json(), 5));
             assert_eq!(object.at(["/metadata/name"]), [Some("a".into())]);
+            assert!(object.may_name(r#""a":"b""#) && !object.may_name("f:one"));
         }
     }
 
