@@ -221,7 +221,7 @@ fn serve_presents_the_certificate_that_its_files_hold() {
     let signed_by = |name: &str, common_name: &str| {
         let authority = Authority::ensure(root, name, common_name).unwrap();
         let request = LeafRequest {
-            identity: Identity::new(common_name, &[]),
+            identity: Identity::new("etcd", &[]),
             usage: Usage::Server,
             dns_names: Vec::new(),
             addresses: vec!["127.0.0.1".parse().unwrap()],
