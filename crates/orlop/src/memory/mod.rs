@@ -38,7 +38,7 @@ const WORK_LOOK_EVERY: Duration = Duration::from_secs(2);
 /// … and while it rests: looking is to be no work itself.
 const REST_LOOK_EVERY: Duration = Duration::from_secs(32);
 /// So much processor time is a burst of work: what it took is given back when it is over …
-const BURST_WORK: Duration = Duration::from_millis(500);
+const BURST_WORK: Duration = Duration::from_millis(150);
 /// … or when it has gone on for so long.
 const BURST_WORK_MAX: Duration = Duration::from_secs(10);
 
