@@ -250,7 +250,12 @@ where
     async fn failed(&mut self, failure: &Failure) {
         // One line when it starts failing, not one a retry.
         if self.failures == 0 {
-            tracing::warn!(kind = std::any::type_name::<K>(), error = %failure, "watch failed, retrying");
+            let kind = std::any::type_name::<K>();
+            // Kinds come and go with their definitions.
+            match failure.is_unserved() && self.is_told {
+                true => tracing::debug!(kind, error = %failure, "no longer served, asking again"),
+                false => tracing::warn!(kind, error = %failure, "watch failed, retrying"),
+            }
         }
         if failure.is_behind() {
             let since = *self.behind_since.get_or_insert_with(Instant::now);
