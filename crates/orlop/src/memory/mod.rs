@@ -37,8 +37,9 @@ const BURST_TIME: Duration = Duration::from_secs(1);
 const WORK_LOOK_EVERY: Duration = Duration::from_secs(2);
 /// … and while it rests: looking is to be no work itself.
 const REST_LOOK_EVERY: Duration = Duration::from_secs(32);
-/// So much processor time is a burst of work: what it took is given back when it is over …
-const BURST_WORK: Duration = Duration::from_millis(150);
+/// So much processor time is a burst of work: what it took is given back when it is over. To give it back and to take up
+/// again what is used after all comes to less than a millisecond …
+const BURST_WORK: Duration = Duration::from_millis(25);
 /// … or when it has gone on for so long.
 const BURST_WORK_MAX: Duration = Duration::from_secs(10);
 
