@@ -1,7 +1,7 @@
 //! Whether the servers behind APIServices answer. They are asked when something about them changes, and every
 //! [`RECHECK`] while there are any: a server without remote APIServices asks nobody.
 use super::locate::locate;
-use super::{GROUP, Remote, proxy, schemas};
+use super::{GROUP, Remote, is_available, proxy, schemas};
 use crate::ApiServer;
 use crate::resources;
 use crate::upkeep::own_call;
@@ -90,8 +90,8 @@ async fn check(server: &Arc<ApiServer>, remote: &Remote) {
     let stored = resources::find(GROUP, "v1", "apiservices")
         .and_then(|kind| server.cache.object(kind, "", &remote.name))
         .map(|object| object.value());
-    let Some(status) = stored.and_then(|stored| changed_status(&stored, &verdict, &crate::registry::now()))
-    else {
+    let Some(stored) = stored else { return };
+    let Some(status) = changed_status(&stored, &verdict, &crate::registry::now()) else {
         return;
     };
     if !verdict.available {
@@ -102,13 +102,21 @@ async fn check(server: &Arc<ApiServer>, remote: &Remote) {
             "an aggregated API is not available"
         );
     }
-    own_call(
+    let code = own_call(
         server,
         Method::PATCH,
         &format!("{path}/status"),
         json!({"status": status}),
     )
     .await;
+    if code.is_success() && is_lost(&stored, &verdict) {
+        server.metrics.became_unavailable(&remote.name, verdict.reason);
+    }
+}
+
+/// Whether what was available no longer is. What never was is not lost: it is still being installed.
+fn is_lost(stored: &Value, verdict: &Verdict) -> bool {
+    is_available(stored) && !verdict.available
 }
 
 /// The status that says so; `None` if it is said already.
@@ -204,5 +212,19 @@ mod tests {
         assert_eq!(other["conditions"][0]["lastTransitionTime"], "t1");
         let passed = changed_status(&stored, &verdict(true, "Passed"), "t3").unwrap();
         assert_eq!(passed["conditions"][0]["lastTransitionTime"], "t3");
+    }
+
+    #[test]
+    fn only_what_was_available_is_lost() {
+        let verdict = |available| Verdict {
+            available,
+            reason: "",
+            message: String::new(),
+        };
+        let stored = |status| json!({"status": {"conditions": [{"type": "Available", "status": status}]}});
+        assert!(is_lost(&stored("True"), &verdict(false)));
+        assert!(!is_lost(&stored("True"), &verdict(true)));
+        assert!(!is_lost(&stored("False"), &verdict(false)));
+        assert!(!is_lost(&json!({"status": {}}), &verdict(false)));
     }
 }

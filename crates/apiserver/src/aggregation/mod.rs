@@ -45,7 +45,6 @@ impl Remote {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let service = spec["service"].as_object()?;
         let ca = spec["caBundle"].as_str().filter(|ca| !ca.is_empty());
-        let conditions = object["status"]["conditions"].as_array();
         Some(Self {
             name: text(&object["metadata"]["name"]),
             group: text(&spec["group"]),
@@ -59,10 +58,7 @@ impl Remote {
                 .unwrap_or(443),
             ca: ca.and_then(|ca| String::from_utf8(STANDARD.decode(ca).ok()?).ok()),
             insecure: spec["insecureSkipTLSVerify"] == true,
-            available: conditions
-                .into_iter()
-                .flatten()
-                .any(|condition| condition["type"] == "Available" && condition["status"] == "True"),
+            available: is_available(object),
             priority: (
                 spec["groupPriorityMinimum"].as_i64().unwrap_or_default(),
                 spec["versionPriority"].as_i64().unwrap_or_default(),
@@ -89,6 +85,15 @@ impl Remote {
     fn host(&self) -> String {
         format!("{}.{}.svc", self.service, self.namespace)
     }
+}
+
+/// What the condition of an APIService says.
+fn is_available(object: &Value) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition["type"] == "Available" && condition["status"] == "True")
 }
 
 /// The versions of a group, each with what is known of its resources.
@@ -187,12 +192,14 @@ impl Aggregation {
         groups
     }
 
-    /// Which of them are available, for the metrics.
+    /// Which APIServices are available, for the metrics: also those of what this server serves itself.
     pub fn states(&self) -> Vec<(String, bool)> {
-        self.remotes()
-            .iter()
-            .map(|remote| (remote.name.clone(), remote.available))
-            .collect()
+        let state = |object: &Value| {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            (name.to_owned(), is_available(object))
+        };
+        let objects = self.cache.values_of(GROUP, "apiservices");
+        objects.iter().map(state).collect()
     }
 
     /// Group-versions of others with OpenAPI v3 documents, each with its hash.

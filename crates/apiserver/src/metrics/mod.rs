@@ -70,6 +70,12 @@ struct ApiService {
     name: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Lost {
+    name: String,
+    reason: &'static str,
+}
+
 /// What is counted about the audit log.
 #[derive(Clone, Default)]
 pub struct AuditMetrics {
@@ -108,6 +114,7 @@ pub struct Metrics {
     authenticated: Family<Authenticated, Counter>,
     certificates: Histogram,
     unavailable: Family<ApiService, Gauge>,
+    lost: Family<Lost, Counter>,
 }
 
 impl Default for Metrics {
@@ -126,6 +133,7 @@ impl Default for Metrics {
             pod_security: pod_security::PodSecurityMetrics::default(),
             certificates: Histogram::new(LEFT.iter().copied()),
             unavailable: Family::default(),
+            lost: Family::default(),
         };
         metrics.part.registry(|registry| metrics.register(registry));
         metrics
@@ -183,8 +191,14 @@ impl Metrics {
         );
         registry.register(
             "aggregator_unavailable_apiservice",
-            "Whether an aggregated API is not available",
+            "Whether an APIService is not available",
             self.unavailable.clone(),
+        );
+        // Written with `_total`, as it is a counter.
+        registry.register(
+            "aggregator_unavailable_apiservice",
+            "Times that an APIService became unavailable",
+            self.lost.clone(),
         );
     }
 
@@ -204,6 +218,12 @@ impl Metrics {
     /// A client certificate was used that is valid for so many more seconds.
     pub fn certificate_used(&self, seconds_left: f64) {
         self.certificates.observe(seconds_left);
+    }
+
+    /// An APIService was available and is not any more, by the reason of its condition.
+    pub fn became_unavailable(&self, name: &str, reason: &'static str) {
+        let name = name.to_owned();
+        self.lost.get_or_create(&Lost { name, reason }).inc();
     }
 
     /// Takes in what is only counted when somebody asks.

@@ -145,7 +145,7 @@ pub async fn own_call(server: &Arc<ApiServer>, method: Method, path: &str, body:
         body => Bytes::from(body.to_string()),
     };
     let request = Request::builder()
-        .method(method)
+        .method(method.clone())
         .uri(path)
         .header("content-type", kind)
         .extension(crate::http::OwnRequest)
@@ -156,8 +156,13 @@ pub async fn own_call(server: &Arc<ApiServer>, method: Method, path: &str, body:
     let service = server
         .in_process(UserInfo::admin("system:apiserver"))
         .named("kube-apiserver");
-    match service.oneshot(request).await {
+    let began = Instant::now();
+    let code = match service.oneshot(request).await {
         Ok(response) => response.status(),
         Err(never) => match never {},
-    }
+    };
+    let host = server.advertise().to_string();
+    let part = &server.metrics.part;
+    part.called(method.as_str(), &host, code.as_str(), began.elapsed());
+    code
 }

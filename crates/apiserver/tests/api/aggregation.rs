@@ -258,6 +258,50 @@ async fn a_group_of_another_server_is_passed_on_with_the_caller_and_shows_in_dis
     assert_eq!(list["resources"][0]["name"], "flunders");
 }
 
+/// What kubernetes-mixin's alerts on aggregated APIs, and on calls that fail, select.
+#[tokio::test]
+async fn metrics_tell_which_apis_are_not_available_and_how_often_one_was_lost() {
+    let admin = Cluster::start().await.admin();
+    let name = "v1.lost.example.org";
+    let object = json!({"metadata": {"name": name}, "spec": {"group": "lost.example.org", "version": "v1",
+        "groupPriorityMinimum": 2000, "versionPriority": 10, "insecureSkipTLSVerify": true,
+        "service": {"namespace": "default", "name": "none"}}});
+    admin.post(API_SERVICES, object).await.ok();
+    available(&admin, name, "False").await;
+    let text = admin.get("/metrics").await.text;
+    for line in [
+        "aggregator_unavailable_apiservice{name=\"v1.lost.example.org\"} 1\n",
+        "aggregator_unavailable_apiservice{name=\"v1.apps\"} 0\n",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    // It never was available.
+    assert!(
+        !text.contains("aggregator_unavailable_apiservice_total{"),
+        "{text}"
+    );
+    let status = json!({"status": {"conditions": [{"type": "Available", "status": "True", "reason": "Passed",
+        "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
+    let path = format!("{API_SERVICES}/{name}/status");
+    admin.patch(&path, "merge", status).await.ok();
+    available(&admin, name, "False").await;
+    // It is counted just after everybody sees it.
+    let lost = "aggregator_unavailable_apiservice_total{name=\"v1.lost.example.org\",reason=\"ServiceNotFound\"} 1\n";
+    let counted = async {
+        loop {
+            let text = admin.get("/metrics").await.text;
+            if text.contains(lost) {
+                return text;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let text = tokio::time::timeout(Duration::from_secs(10), counted).await;
+    let text = text.expect("the loss is counted within 10 s");
+    let call = "rest_client_requests_total{code=\"200\",method=\"PATCH\",host=\"";
+    assert!(text.contains(call), "{text}");
+}
+
 #[tokio::test]
 async fn bad_api_services_are_refused() {
     let admin = Cluster::start().await.admin();

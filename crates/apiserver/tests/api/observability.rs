@@ -114,6 +114,7 @@ async fn dashboards_find_their_series() {
         ("process_open_fds", &[]),
         ("go_goroutines", &[]),
         ("workqueue_adds_total", &[r#"name="apiservice-registration""#]),
+        ("aggregator_unavailable_apiservice", &[r#"name="v1.apps""#]),
         ("workqueue_depth", &[r#"name="apiservice-registration""#]),
         (
             "workqueue_queue_duration_seconds_bucket",
