@@ -1,5 +1,5 @@
 //! The node's own numbers: from the root cgroup, or /proc where that has none.
-use super::Interface;
+use super::{Interface, Packets};
 use crate::cgroups::usage::{self, CpuUsed, MemoryUsed, Used};
 use crate::cgroups::{Cgroups, MOUNT_POINT};
 use jiff::Timestamp;
@@ -158,6 +158,15 @@ pub fn interfaces() -> Vec<Interface> {
     parse_interfaces(&read("/proc/net/dev"), &read("/proc/net/route"))
 }
 
+/// The packets of interfaces that a process sees, which runtimes do not tell.
+pub fn count_packets(interfaces: &mut [Interface], process: u32) {
+    let seen = parse_interfaces(&read(&format!("/proc/{process}/net/dev")), "");
+    for interface in interfaces {
+        let same = seen.iter().find(|seen| seen.name == interface.name);
+        interface.packets = same.and_then(|same| same.packets);
+    }
+}
+
 fn parse_interfaces(dev: &str, route: &str) -> Vec<Interface> {
     let default = route.lines().find_map(|line| {
         let mut fields = line.split_whitespace();
@@ -172,16 +181,17 @@ fn parse_interfaces(dev: &str, route: &str) -> Vec<Interface> {
             .collect();
         let [
             received_bytes,
-            _,
+            received,
             received_errors,
-            _,
+            received_dropped,
             _,
             _,
             _,
             _,
             sent_bytes,
-            _,
+            sent,
             sent_errors,
+            sent_dropped,
             ..,
         ] = numbers[..]
         else {
@@ -194,6 +204,12 @@ fn parse_interfaces(dev: &str, route: &str) -> Vec<Interface> {
             received_errors,
             sent_bytes,
             sent_errors,
+            packets: Some(Packets {
+                received,
+                received_dropped,
+                sent,
+                sent_dropped,
+            }),
         })
     };
     let mut all: Vec<Interface> = dev.lines().filter_map(interface).collect();
@@ -225,7 +241,7 @@ mod tests {
     #[test]
     fn interface_of_the_default_route_comes_first() {
         let dev = "Inter-| Receive\n face |bytes\n    lo: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n  br0: 5 1 0 0 0 0 0 0 6 1 0 0 0 0 0 0\n\
-                   eth0: 7 1 2 0 0 0 0 0 8 1 3 0 0 0 0 0\n";
+                   eth0: 7 1 2 4 0 0 0 0 8 9 3 5 0 0 0 0\n";
         let route = "Iface\tDestination\tGateway\nbr0\t0000000A\t0\neth0\t00000000\t0102030A\n";
         let found = parse_interfaces(dev, route);
         assert_eq!(found.len(), 2);
@@ -237,6 +253,13 @@ mod tests {
             ),
             ("eth0", 7, 3)
         );
+        let packets = Packets {
+            received: 1,
+            received_dropped: 4,
+            sent: 9,
+            sent_dropped: 5,
+        };
+        assert_eq!(found[0].packets, Some(packets));
     }
 
     #[test]

@@ -105,6 +105,17 @@ pub struct Interface {
     pub received_errors: u64,
     pub sent_bytes: u64,
     pub sent_errors: u64,
+    /// `None`: not told by the runtime, and no process of the pod was there to ask.
+    pub packets: Option<Packets>,
+}
+
+/// What went over it, in packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packets {
+    pub received: u64,
+    pub received_dropped: u64,
+    pub sent: u64,
+    pub sent_dropped: u64,
 }
 
 /// Reads all of it.
@@ -262,6 +273,7 @@ impl Meter {
             received_errors: usage.rx_errors.unwrap_or_default().value,
             sent_bytes: usage.tx_bytes.unwrap_or_default().value,
             sent_errors: usage.tx_errors.unwrap_or_default().value,
+            packets: None,
             name: usage.name,
         };
         let network = |stats: v1::PodSandboxStats| {
@@ -291,7 +303,7 @@ impl Meter {
     pub async fn everything(&self) -> Result<(NodeStats, More), CriError> {
         let (stats, layers, networks) =
             tokio::join!(self.usage_with_runtime(), self.layers(), self.networks());
-        let stats = stats?;
+        let (stats, mut networks) = (stats?, networks);
         let containers = stats.pods.iter().flat_map(|pod| &pod.containers);
         let processes: Vec<(String, Vec<u32>)> = containers
             .filter_map(|container| {
@@ -299,6 +311,14 @@ impl Meter {
                 Some((container.id.clone(), processes))
             })
             .collect();
+        for pod in &stats.pods {
+            let mut ids = pod.containers.iter().map(|container| &container.id);
+            let first = |id: &String| Some(*processes.iter().find(|(of, _)| of == id)?.1.first()?);
+            let network = networks.get_mut(&pod.uid).zip(ids.find_map(first));
+            if let Some((interfaces, process)) = network {
+                machine::count_packets(interfaces, process);
+            }
+        }
         let count = tokio::task::spawn_blocking(move || {
             let counts = processes
                 .into_iter()

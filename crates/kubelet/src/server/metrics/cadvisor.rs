@@ -155,28 +155,48 @@ const CPU_TOTAL: Family = cpu!(Counter "container_cpu_usage_seconds_total", "Cum
     |cpu| cpu.total.as_secs_f64());
 
 /// A direction of a network, in cAdvisor's words.
-type Direction = (&'static str, &'static str, fn(&Interface) -> u64);
+type Direction = (&'static str, &'static str, fn(&Interface) -> Option<u64>);
 
 const NETWORK: &[Direction] = &[
     (
         "container_network_receive_bytes_total",
         "Cumulative count of bytes received",
-        |of| of.received_bytes,
+        |of| Some(of.received_bytes),
     ),
     (
         "container_network_receive_errors_total",
         "Cumulative count of errors encountered while receiving",
-        |of| of.received_errors,
+        |of| Some(of.received_errors),
     ),
     (
         "container_network_transmit_bytes_total",
         "Cumulative count of bytes transmitted",
-        |of| of.sent_bytes,
+        |of| Some(of.sent_bytes),
     ),
     (
         "container_network_transmit_errors_total",
         "Cumulative count of errors encountered while transmitting",
-        |of| of.sent_errors,
+        |of| Some(of.sent_errors),
+    ),
+    (
+        "container_network_receive_packets_total",
+        "Cumulative count of packets received",
+        |of| Some(of.packets?.received),
+    ),
+    (
+        "container_network_receive_packets_dropped_total",
+        "Cumulative count of packets dropped while receiving",
+        |of| Some(of.packets?.received_dropped),
+    ),
+    (
+        "container_network_transmit_packets_total",
+        "Cumulative count of packets transmitted",
+        |of| Some(of.packets?.sent),
+    ),
+    (
+        "container_network_transmit_packets_dropped_total",
+        "Cumulative count of packets dropped while transmitting",
+        |of| Some(of.packets?.sent_dropped),
     ),
 ];
 
@@ -260,7 +280,9 @@ pub fn text(stats: &NodeStats, more: &More, machine: &Machine) -> String {
             Kind::Counter,
             networks(stats, more)
                 .iter()
-                .map(|(labels, interface, measured)| one(labels.clone(), value(interface) as f64, measured)),
+                .filter_map(|(labels, interface, measured)| {
+                    Some(one(labels.clone(), value(interface)? as f64, measured))
+                }),
         );
     }
     let written = stats.pods.iter().flat_map(|pod| {
@@ -414,7 +436,7 @@ fn networks<'a>(stats: &'a NodeStats, more: &'a More) -> Vec<OfInterface<'a>> {
 mod tests {
     use super::*;
     use crate::cgroups::usage::Used;
-    use crate::stats::{ContainerStats, Layer};
+    use crate::stats::{ContainerStats, Layer, Packets};
     use jiff::Timestamp;
     use std::sync::Arc;
     use std::time::Duration;
@@ -469,6 +491,12 @@ mod tests {
         let interface = Interface {
             name: "eth0".into(),
             received_bytes: 12,
+            packets: Some(Packets {
+                received: 3,
+                received_dropped: 1,
+                sent: 4,
+                sent_dropped: 2,
+            }),
             ..Interface::default()
         };
         let open = Open {
@@ -497,6 +525,14 @@ mod tests {
             "container_memory_rss{container=\"\",id=\"/kubepods/podu\",image=\"\",name=\"\",namespace=\"shop\",pod=\"web-n1\"} 77 1000",
             "container_network_receive_bytes_total{container=\"\",id=\"/kubepods/podu\",image=\"\",interface=\"eth0\",name=\"\",\
              namespace=\"shop\",pod=\"web-n1\"} 12 1000",
+            "container_network_transmit_packets_dropped_total{container=\"\",id=\"/kubepods/podu\",image=\"\",interface=\"eth0\",name=\"\",\
+             namespace=\"shop\",pod=\"web-n1\"} 2 1000",
+            "container_network_transmit_packets_total{container=\"\",id=\"/kubepods/podu\",image=\"\",interface=\"eth0\",name=\"\",\
+             namespace=\"shop\",pod=\"web-n1\"} 4 1000",
+            "container_network_receive_packets_dropped_total{container=\"\",id=\"/kubepods/podu\",image=\"\",interface=\"eth0\",name=\"\",\
+             namespace=\"shop\",pod=\"web-n1\"} 1 1000",
+            "container_network_receive_packets_total{container=\"\",id=\"/kubepods/podu\",image=\"\",interface=\"eth0\",name=\"\",\
+             namespace=\"shop\",pod=\"web-n1\"} 3 1000",
             "container_fs_usage_bytes{container=\"c\",id=\"/kubepods/podu/abc\",image=\"i:1\",name=\"abc\",namespace=\"shop\",\
              pod=\"web-n1\"} 99 1000",
             "container_memory_failures_total{container=\"c\",failure_type=\"pgfault\",id=\"/kubepods/podu/abc\",image=\"i:1\",\
