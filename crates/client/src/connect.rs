@@ -1,14 +1,13 @@
 //! A client from a kubeconfig file, or around a service living in this process.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{HeaderValue, USER_AGENT};
 use http::{Request, Response};
 use kube::client::Body;
 use kube::config::{AuthInfo, KubeConfigOptions};
-use orlop_metrics::PartMetrics;
+use orlop_metrics::CallMetrics;
 use tower::{BoxError, Service};
 
 use crate::transport::builder;
@@ -48,28 +47,26 @@ pub fn connect_to(config: kube::Config) -> Result<kube::Client, kube::Error> {
     Ok(builder(config)?.build())
 }
 
-/// As [`connect`], with another identity than the one that `kubeconfig` gives: a certificate and its key, PEM.
+/// As [`connect_measured`], with another identity than the one that `kubeconfig` gives: a certificate and its key, PEM.
 pub async fn connect_as(
     kubeconfig: &Path,
     certificate: &str,
     key: &str,
+    metrics: CallMetrics,
 ) -> Result<kube::Client, ConnectError> {
     let config = config(kubeconfig, Some((certificate, key))).await?;
-    connect_to(config).map_err(|source| unusable(kubeconfig, source))
+    measured(config, kubeconfig, metrics)
 }
 
-/// The same, with calls counted among `metrics`.
-pub async fn connect_measured(
-    kubeconfig: &Path,
-    metrics: Arc<PartMetrics>,
-) -> Result<kube::Client, ConnectError> {
+/// As [`connect`], with calls counted among `metrics`.
+pub async fn connect_measured(kubeconfig: &Path, metrics: CallMetrics) -> Result<kube::Client, ConnectError> {
     measured(config(kubeconfig, None).await?, kubeconfig, metrics)
 }
 
 fn measured(
     config: kube::Config,
     kubeconfig: &Path,
-    metrics: Arc<PartMetrics>,
+    metrics: CallMetrics,
 ) -> Result<kube::Client, ConnectError> {
     let host = config.cluster_url.authority().map(ToString::to_string);
     let measure = Measure::new(metrics, &host.unwrap_or_default());
@@ -77,11 +74,8 @@ fn measured(
     Ok(builder.with_layer(&measure).build())
 }
 
-/// The same as nobody: to that server, without the identity that `kubeconfig` gives.
-pub async fn connect_bare(
-    kubeconfig: &Path,
-    metrics: Arc<PartMetrics>,
-) -> Result<kube::Client, ConnectError> {
+/// As [`connect_measured`], as nobody: to that server, without the identity that `kubeconfig` gives.
+pub async fn connect_bare(kubeconfig: &Path, metrics: CallMetrics) -> Result<kube::Client, ConnectError> {
     let mut config = config(kubeconfig, None).await?;
     config.auth_info = AuthInfo::default();
     measured(config, kubeconfig, metrics)

@@ -1,6 +1,6 @@
 //! Counts a client's calls to the API server.
 use http::{Request, Response};
-use orlop_metrics::PartMetrics;
+use orlop_metrics::CallMetrics;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use tower::{Layer, Service};
 /// Wraps a service so that its calls are counted.
 #[derive(Clone)]
 pub struct Measure {
-    metrics: Arc<PartMetrics>,
+    metrics: CallMetrics,
     host: Arc<str>,
 }
 
 impl Measure {
     /// `host`: whom the calls go to, as the series name it.
-    pub fn new(metrics: Arc<PartMetrics>, host: &str) -> Self {
+    pub fn new(metrics: CallMetrics, host: &str) -> Self {
         Self {
             metrics,
             host: host.into(),

@@ -50,6 +50,8 @@ pub struct Config {
     pub configuration: KubeletConfiguration,
     /// The API server; `None`: standalone.
     pub client: Option<kube::Client>,
+    /// What is counted; the calls of the client are already.
+    pub metrics: Metrics,
     /// The runtime.
     pub runtime: Arc<dyn RuntimeService>,
     /// Its name for itself (`containerd`), the scheme of container ids.

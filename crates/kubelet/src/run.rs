@@ -65,6 +65,7 @@ pub async fn run(
         local: local.clone(),
         images: Arc::new(Access::open(&config.root_dir, &config.configuration)),
         orders: config.orders.clone(),
+        metrics: config.metrics.clone(),
         ..Shared::default()
     };
     let (pods, metrics) = (shared.pods.clone(), shared.metrics.clone());
@@ -74,7 +75,7 @@ pub async fn run(
     let driver = cgroup_driver(&*config.runtime, &configuration.cgroup_driver, &metrics).await;
     let memory = node::memory_capacity();
     let cgroups = Cgroups::new(&configuration, &driver, Path::new(MOUNT_POINT), memory);
-    let cgroups = Arc::new(cgroups.asking_systemd());
+    let cgroups = Arc::new(cgroups.asking_systemd().timed(metrics.cgroups.clone()));
     let meter = Meter::new(
         config.node_name.clone(),
         config.runtime.clone(),
@@ -398,6 +399,7 @@ mod tests {
             root_dir: dir.path().join("kubelet"),
             container_logs_dir: dir.path().join("containers"),
             runtime_socket: None,
+            metrics: Metrics::default(),
             control_socket: None,
             node_labels: Default::default(),
             node_ips: Vec::new(),

@@ -98,7 +98,8 @@ impl NodeSurroundings {
             volumes: Volumes::new(parts.settings.root.clone(), parts.client.clone(), due.clone())
                 .with_local(parts.local.clone())
                 .on(parts.settings.node.clone())
-                .lacking(parts.lacks),
+                .lacking(parts.lacks)
+                .timed(parts.metrics.storage.clone()),
             local: parts.local,
             cgroups: parts.cgroups,
             probes: parts.probes,

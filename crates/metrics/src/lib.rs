@@ -1,8 +1,10 @@
 //! What the `/metrics` of all parts have in common: what the process costs ([`process`]), the version and the tasks
-//! ([`runtime`]), what every client of the API server counts ([`PartMetrics`]), how health checks went ([`CheckMetrics`]),
+//! ([`runtime`]), what every client of the API server counts ([`CallMetrics`],
+//! [`PartMetrics`]), how health checks went ([`CheckMetrics`]),
 //! and the text form whose samples can carry their time ([`text`]). Families and histograms are prometheus-client's.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod calls;
 mod checks;
 pub mod exposition;
 mod part;
@@ -10,6 +12,7 @@ pub mod process;
 pub mod runtime;
 pub mod text;
 
+pub use calls::CallMetrics;
 pub use checks::CheckMetrics;
 pub use part::{PartMetrics, QueueMetrics};
 

@@ -1,6 +1,6 @@
 //! What the parts that are clients of the API server count: their queues and their calls. Each part has its own, also
 //! where several run in one process.
-use crate::{CheckMetrics, exposition, process, runtime};
+use crate::{CallMetrics, CheckMetrics, exposition, process, runtime};
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -10,9 +10,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::time::Duration;
 
-/// Upper ends of the classes of durations, in seconds: of queues, and of calls.
+/// Upper ends of the classes of durations, in seconds.
 const QUEUED: &[f64] = &[1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0];
-const CALLED: &[f64] = &[0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0];
 
 type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
 
@@ -21,52 +20,37 @@ struct Queue {
     name: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Called {
-    code: String,
-    method: String,
-    host: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Call {
-    verb: String,
-    host: String,
-}
-
 /// The series of one part.
 pub struct PartMetrics {
     /// On a page of their own.
     pub checks: CheckMetrics,
+    /// Of its clients.
+    pub calls: CallMetrics,
     registry: Mutex<Registry>,
     adds: Family<Queue, Counter>,
     retries: Family<Queue, Counter>,
     depth: Family<Queue, Gauge>,
     queued: Durations<Queue>,
     worked: Durations<Queue>,
-    calls: Family<Called, Counter>,
-    lasted: Durations<Call>,
 }
 
 impl PartMetrics {
     /// `git_version`: that of the part, such as `v1.36.0`.
     pub fn new(git_version: &str) -> Self {
         let queued: fn() -> Histogram = || Histogram::new(QUEUED.iter().copied());
-        let called: fn() -> Histogram = || Histogram::new(CALLED.iter().copied());
         let mut registry = Registry::default();
         process::register(&mut registry);
         runtime::register_build(&mut registry, git_version);
         runtime::register_tasks(&mut registry);
         let part = Self {
             checks: CheckMetrics::default(),
+            calls: CallMetrics::default(),
             registry: Mutex::default(),
             adds: Family::default(),
             retries: Family::default(),
             depth: Family::default(),
             queued: Family::new_with_constructor(queued),
             worked: Family::new_with_constructor(queued),
-            calls: Family::default(),
-            lasted: Family::new_with_constructor(called),
         };
         registry.register("workqueue_adds", "Keys added to a queue", part.adds.clone());
         registry.register(
@@ -85,16 +69,7 @@ impl PartMetrics {
             "Time that keys were worked on",
             part.worked.clone(),
         );
-        registry.register(
-            "rest_client_requests",
-            "Calls to the API server",
-            part.calls.clone(),
-        );
-        registry.register(
-            "rest_client_request_duration_seconds",
-            "Time until the API server answered",
-            part.lasted.clone(),
-        );
+        part.calls.register(&mut registry);
         *part.registry.lock() = registry;
         part
     }
@@ -114,22 +89,6 @@ impl PartMetrics {
             queued: self.queued.get_or_create_owned(&queue),
             worked: self.worked.get_or_create_owned(&queue),
         }
-    }
-
-    /// The API server answered (`code`: `<error>` if it did not).
-    pub fn called(&self, method: &str, host: &str, code: &str, lasted: Duration) {
-        let host = host.to_owned();
-        let called = Called {
-            code: code.to_owned(),
-            method: method.to_owned(),
-            host: host.clone(),
-        };
-        self.calls.get_or_create(&called).inc();
-        let call = Call {
-            verb: method.to_owned(),
-            host,
-        };
-        self.lasted.get_or_create(&call).observe(lasted.as_secs_f64());
     }
 
     /// All series, as text.
@@ -182,7 +141,8 @@ mod tests {
     fn each_part_has_its_own_series_only() {
         let (one, other) = (PartMetrics::new("v1.36.0"), PartMetrics::new("v1.36.0"));
         one.queue("daemonset").added();
-        one.called("GET", "localhost:6443", "200", Duration::from_millis(3));
+        one.calls
+            .called("GET", "localhost:6443", "200", Duration::from_millis(3));
         let text = one.render();
         assert!(
             text.contains("workqueue_adds_total{name=\"daemonset\"} 1\n"),

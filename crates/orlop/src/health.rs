@@ -328,7 +328,7 @@ mod tests {
             let metrics = Arc::new(PartMetrics::new(GIT_VERSION));
             metrics.queue(part).added();
             let user = UserInfo::new(format!("system:{part}"), Vec::<String>::new());
-            let service = Measure::new(metrics.clone(), "here").layer(server.in_process(user));
+            let service = Measure::new(metrics.calls.clone(), "here").layer(server.in_process(user));
             let face = Face {
                 part,
                 metrics,

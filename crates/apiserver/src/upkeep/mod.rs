@@ -163,6 +163,7 @@ pub async fn own_call(server: &Arc<ApiServer>, method: Method, path: &str, body:
     };
     let host = server.advertise().to_string();
     let part = &server.metrics.part;
-    part.called(method.as_str(), &host, code.as_str(), began.elapsed());
+    part.calls
+        .called(method.as_str(), &host, code.as_str(), began.elapsed());
     code
 }

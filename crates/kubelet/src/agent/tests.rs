@@ -80,6 +80,7 @@ impl Cluster {
             notices: tokio_stream::wrappers::ReceiverStream::new(told).boxed(),
             root_dir: dir.path().join("kubelet"),
             container_logs_dir: dir.path().join("containers"),
+            metrics: crate::metrics::Metrics::default(),
             control_socket: None,
             node_labels: BTreeMap::new(),
             node_ips: vec!["192.0.2.1".parse().unwrap()],

@@ -2,16 +2,18 @@
 use super::plan::{self, Begin, Given, InUse, Step};
 use super::request::{ObtainError, Signer, obtain};
 use super::{LOOK_EVERY, leaf};
+use crate::metrics::Certificates;
 use jiff::Timestamp;
 use kube::Client;
 use orlop_client::kubeconfig::{client_certificate, with_certificate_file};
-use orlop_client::{ConnectError, FileVersion, Followed, Replaceable, connect, connect_as};
+use orlop_client::{ConnectError, FileVersion, Followed, Replaceable, connect, connect_as, connect_measured};
+use orlop_metrics::CallMetrics;
 use orlop_pki::{Asking, Leaf, PkiError, RenewedLeaf, Usage, Validity, write_private};
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Where the agent's identity comes from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClientOptions {
     pub node_name: String,
     /// `--kubeconfig`; written when it is bootstrapped.
@@ -22,6 +24,10 @@ pub struct ClientOptions {
     pub directory: PathBuf,
     /// `rotateCertificates`.
     pub rotate: bool,
+    /// Where the client's calls are counted.
+    pub calls: CallMetrics,
+    /// Where it is told how long the certificate lasts.
+    pub counted: Certificates,
 }
 
 /// Why the agent is nobody to the API server.
@@ -75,6 +81,7 @@ impl ClientCertificate {
     pub async fn run(mut self) {
         let mut failures = 0;
         loop {
+            self.tell();
             let step = match self.bootstrapping {
                 true => Step::Bootstrap,
                 false => plan::next(
@@ -116,6 +123,7 @@ impl ClientCertificate {
                 Ok(()) => failures = 0,
                 Err(error) => {
                     failures += 1;
+                    self.options.counted.client_errors.inc();
                     let refused = matches!(&error, CertificateError::Obtain(error) if error.is_refusal());
                     let pause = plan::retry_after(failures, refused);
                     tracing::warn!(%error, retry_after = ?pause, "the node agent has no new client certificate");
@@ -124,6 +132,13 @@ impl ClientCertificate {
             }
             self.look_again().await;
         }
+    }
+
+    /// Of a certificate that is not renewed here nobody is told: it is somebody else's to look after.
+    fn tell(&self) {
+        let renewed = self.in_use.filter(|used| used.renew_at.is_some());
+        let until = renewed.map(|used| used.validity.until);
+        self.options.counted.client_lasts(until);
     }
 
     /// Takes up what the files say.
@@ -158,12 +173,13 @@ impl ClientCertificate {
                 return Err(CertificateError::Missing { kubeconfig });
             }
             (Some(Begin::Stored(validity)), Some(leaf)) => {
-                let way = connect_as(kubeconfig, &leaf.certificate, &leaf.key).await?;
+                let way = connect_as(kubeconfig, &leaf.certificate, &leaf.key, options.calls.clone()).await?;
                 self.ways.replace(way);
                 self.in_use = Some(self.used(validity, None));
             }
             (Some(Begin::Given(validity)), _) => {
-                self.ways.replace(connect(kubeconfig).await?);
+                self.ways
+                    .replace(connect_measured(kubeconfig, options.calls.clone()).await?);
                 self.in_use = validity.map(|validity| self.used(validity, None));
             }
             (Some(Begin::Bootstrap | Begin::Stored(_)), _) => self.bootstrapping = true,
@@ -201,7 +217,13 @@ impl ClientCertificate {
     async fn renew(&mut self) -> Result<(), CertificateError> {
         let asking = Asking::new(&self.request(), None)?;
         let leaf = obtain(&self.client, asking, Signer::NodeClient, None).await?;
-        let way = connect_as(&self.options.kubeconfig, &leaf.certificate, &leaf.key).await?;
+        let way = connect_as(
+            &self.options.kubeconfig,
+            &leaf.certificate,
+            &leaf.key,
+            self.options.calls.clone(),
+        )
+        .await?;
         self.save(&leaf)?;
         self.adopt(&leaf, way);
         Ok(())
@@ -241,7 +263,13 @@ impl ClientCertificate {
         self.save(&leaf)?;
         let written = with_certificate_file(&path, &self.files.current())?;
         write_private(&kubeconfig, orlop_api::wire::to_yaml(&written).as_bytes())?;
-        let way = connect_as(&kubeconfig, &leaf.certificate, &leaf.key).await?;
+        let way = connect_as(
+            &kubeconfig,
+            &leaf.certificate,
+            &leaf.key,
+            self.options.calls.clone(),
+        )
+        .await?;
         self.sources = Sources::of([kubeconfig, self.files.current()]);
         self.adopt(&leaf, way);
         self.bootstrapping = false;

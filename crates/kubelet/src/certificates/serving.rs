@@ -3,6 +3,7 @@
 use super::leaf;
 use super::plan::{self, InUse, Step};
 use super::request::{ObtainError, Signer, obtain};
+use crate::metrics::Certificates;
 use jiff::Timestamp;
 use kube::Client;
 use orlop_pki::{Asking, LeafRequest, PkiError, RenewedLeaf, Usage, Validity, covers_request};
@@ -14,6 +15,7 @@ pub struct ServingCertificate {
     client: Client,
     files: RenewedLeaf,
     wanted: LeafRequest,
+    counted: Certificates,
 }
 
 impl ServingCertificate {
@@ -23,7 +25,14 @@ impl ServingCertificate {
             client,
             files: Self::files(directory),
             wanted: leaf(node_name, Usage::Server, vec![node_name.to_owned()], addresses),
+            counted: Certificates::default(),
         }
+    }
+
+    /// Tells there how long the certificate lasts.
+    pub fn counted(mut self, counted: Certificates) -> Self {
+        self.counted = counted;
+        self
     }
 
     /// The file that the certificate and its key are in, once there is one.
@@ -40,6 +49,7 @@ impl ServingCertificate {
         let (mut in_use, mut failures) = (self.stored(), 0);
         loop {
             let now = Timestamp::now();
+            self.counted.server_lasts(in_use.map(|used| used.validity.until));
             let step = match in_use {
                 Some(used) if !used.validity.has_ended(now) => plan::next(Some(used), false, now),
                 _ => Step::Renew,
@@ -61,6 +71,7 @@ impl ServingCertificate {
                 }
                 Err(error) => {
                     failures += 1;
+                    self.counted.server_errors.inc();
                     let pause = plan::retry_after(failures, error.is_refusal());
                     tracing::warn!(%error, retry_after = ?pause, "the node agent has no new serving certificate");
                     tokio::time::sleep(pause).await;

@@ -11,6 +11,7 @@ mod tree;
 pub mod usage;
 
 use crate::config::KubeletConfiguration;
+use crate::metrics::{Operation, OperationTimes, operation_times};
 use crate::node::swap_capacity;
 use fs::Hierarchy;
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -22,6 +23,7 @@ use resources::NodeLimits;
 use slices::Slices;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 use tree::{CLASSES, Driver, class_path, pod_path};
 
 /// Where the kernel shows cgroups.
@@ -86,6 +88,7 @@ pub struct Cgroups {
     slices: Option<Slices>,
     /// Thousandths of a core that burstable pods asked for, by UID.
     burstable: Mutex<BTreeMap<String, i64>>,
+    times: OperationTimes,
 }
 
 impl Cgroups {
@@ -118,6 +121,7 @@ impl Cgroups {
             node,
             slices: None,
             burstable: Mutex::default(),
+            times: operation_times(),
         }
     }
 
@@ -125,6 +129,20 @@ impl Cgroups {
     pub fn asking_systemd(mut self) -> Self {
         self.slices = (self.driver == Driver::Systemd).then(Slices::start);
         self
+    }
+
+    /// Says there how long work on cgroups takes.
+    pub fn timed(mut self, times: OperationTimes) -> Self {
+        self.times = times;
+        self
+    }
+
+    fn time<T>(&self, operation_type: &'static str, work: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let done = work();
+        let times = self.times.get_or_create(&Operation { operation_type });
+        times.observe(began.elapsed().as_secs_f64());
+        done
     }
 
     /// Cgroup v1 or v2.
@@ -230,6 +248,10 @@ impl Cgroups {
 
     /// Removes the pod's cgroup with what the runtime left in it; harmless when it is gone.
     pub fn remove_pod(&self, uid: &str) -> Result<(), RemoveError> {
+        self.time("destroy", || self.remove(uid))
+    }
+
+    fn remove(&self, uid: &str) -> Result<(), RemoveError> {
         for class in CLASSES.iter().filter(|_| !uid.is_empty()) {
             let path = pod_path(&self.root, self.driver, *class, uid);
             match (self.driver, &self.slices) {
@@ -259,6 +281,12 @@ impl Cgroups {
     }
 
     fn make(&self, path: &str, limits: &Limits) {
+        let is_there = self.exists("memory", path);
+        let operation = if is_there { "update" } else { "create" };
+        self.time(operation, || self.set(path, limits));
+    }
+
+    fn set(&self, path: &str, limits: &Limits) {
         if self.driver == Driver::Cgroupfs {
             self.hierarchy.make(path);
         } else if let Some(slices) = &self.slices {

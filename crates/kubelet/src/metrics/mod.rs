@@ -2,13 +2,18 @@
 //!
 //! Counters and histograms are written where things happen, through a handle whose clones are the same numbers; gauges
 //! that follow from other state ([`gauges`]) are set when somebody asks.
+mod certificates;
 mod claims;
 mod gauges;
 mod runtime;
+mod storage;
 
+pub use certificates::Certificates;
 pub use runtime::Counted;
+pub use storage::Storage;
 
-use orlop_metrics::{CheckMetrics, process};
+use crate::node::KUBELET_VERSION;
+use orlop_metrics::{CallMetrics, CheckMetrics, process, runtime as shared};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -25,6 +30,14 @@ const LONG: &[f64] = &[
 ];
 
 type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// How long operations take.
+pub type OperationTimes = Durations<Operation>;
+
+/// Those of nobody, until they are registered.
+pub fn operation_times() -> OperationTimes {
+    Family::new_with_constructor(short)
+}
 
 /// `operation_type`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -165,6 +178,14 @@ pub struct Series {
     pub pod_start: Histogram,
     pub worker: Durations<Operation>,
     pub relist: Histogram,
+    /// Between starts of listings.
+    pub relist_interval: Histogram,
+    pub cgroups: OperationTimes,
+    pub storage: Storage,
+    pub certificates: Certificates,
+    pub calls: CallMetrics,
+    /// Always 0: a configuration that can't be used ends the agent.
+    config_error: Gauge,
     pub restarted_pods: Family<Static, Counter>,
     pub orphans: Counter,
     pub rejections: Family<Reason, Counter>,
@@ -215,6 +236,12 @@ impl Default for Metrics {
             pod_start: long(),
             worker: Family::new_with_constructor(short),
             relist: short(),
+            relist_interval: short(),
+            cgroups: operation_times(),
+            storage: Storage::default(),
+            certificates: Certificates::default(),
+            calls: CallMetrics::default(),
+            config_error: Gauge::default(),
             restarted_pods: Family::default(),
             orphans: Counter::default(),
             rejections: Family::default(),
@@ -250,6 +277,9 @@ impl Default for Metrics {
             "kubelet_pod_start_duration_seconds", "From a pod's first sight until it runs", pod_start;
             "kubelet_pod_worker_duration_seconds", "Time of one pass over a pod", worker;
             "kubelet_pleg_relist_duration_seconds", "Time of listing everything the runtime has", relist;
+            "kubelet_pleg_relist_interval_seconds", "Time between starts of listing everything the runtime has", relist_interval;
+            "kubelet_cgroup_manager_duration_seconds", "Time of making, changing and removing cgroups", cgroups;
+            "kubelet_node_config_error", "The configuration cannot be used", config_error;
             "kubelet_restarted_pods", "Pods that were wanted again, unchanged, while they were being stopped", restarted_pods;
             "kubelet_orphaned_runtime_pods", "Pods of the runtime that no source knew", orphans;
             "kubelet_admission_rejections", "Pods that were not let in", rejections;
@@ -264,6 +294,11 @@ impl Default for Metrics {
             "kubelet_kubelet_credential_provider_plugin_errors", "Credential providers that gave no answer", credential_provider_errors;
             "orlop_static_pod_manifest_error", "Manifests that cannot be used", manifest_errors;
         }
+        series.storage.register(&mut registry);
+        series.certificates.register(&mut registry);
+        series.calls.register(&mut registry);
+        shared::register_build(&mut registry, KUBELET_VERSION);
+        shared::register_tasks(&mut registry);
         process::register(&mut registry);
         probe_registry.register("prober_probe", "Probes run, by result", series.probes.clone());
         probe_registry.register(
@@ -315,6 +350,7 @@ mod tests {
     use super::*;
     use crate::stats::disk::{ClaimKey, FileSystem};
     use std::collections::BTreeMap;
+    use std::time::Duration;
 
     #[test]
     fn series_have_upstreams_names() {
@@ -371,6 +407,48 @@ mod tests {
             ..now
         });
         assert!(!later.contains("persistentvolumeclaim"), "{later}");
+    }
+
+    #[tokio::test]
+    async fn every_series_that_dashboards_and_alerts_select_is_there() {
+        let metrics = Metrics::default();
+        let second = Duration::from_secs(1);
+        metrics.calls.called("GET", "here:6443", "200", second);
+        metrics.storage.mounted("kubernetes.io/secret", true, second);
+        metrics
+            .storage
+            .unmounted("kubernetes.io/empty-dir", false, second);
+        let create = Operation {
+            operation_type: "create",
+        };
+        metrics.cgroups.get_or_create(&create).observe(0.1);
+        let text = encode(&metrics.registry);
+        for start in [
+            "kubernetes_build_info{",
+            "go_goroutines ",
+            "rest_client_requests_total{code=\"200\",method=\"GET\",host=\"here:6443\"} 1\n",
+            "rest_client_request_duration_seconds_count{verb=\"GET\",host=\"here:6443\"} 1\n",
+            "kubelet_node_config_error 0\n",
+            "kubelet_pleg_relist_interval_seconds_bucket{le=",
+            "storage_operation_duration_seconds_count{operation_name=\"volume_mount\",\
+             volume_plugin=\"kubernetes.io/secret\",status=\"success\",migrated=\"false\"} 1\n",
+            "storage_operation_duration_seconds_count{operation_name=\"volume_unmount\",\
+             volume_plugin=\"kubernetes.io/empty-dir\",status=\"fail-unknown\",migrated=\"false\"} 1\n",
+            "kubelet_cgroup_manager_duration_seconds_count{operation_type=\"create\"} 1\n",
+            "kubelet_certificate_manager_client_expiration_renew_errors 0\n",
+            "kubelet_server_expiration_renew_errors 0\n",
+        ] {
+            assert!(text.contains(&format!("\n{start}")), "{start} in\n{text}");
+        }
+        assert!(!text.contains("ttl_seconds"), "{text}");
+        let later = Some(jiff::Timestamp::now() + Duration::from_secs(3600));
+        metrics.certificates.client_lasts(later);
+        metrics.certificates.server_lasts(later);
+        let text = encode(&metrics.registry);
+        for whose in ["client", "server"] {
+            let start = format!("\nkubelet_certificate_manager_{whose}_ttl_seconds 3");
+            assert!(text.contains(&start), "{start} in\n{text}");
+        }
     }
 
     #[test]

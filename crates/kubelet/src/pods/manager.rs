@@ -22,7 +22,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -114,6 +114,8 @@ pub struct Manager {
     found: Arc<HashMap<String, SeenPod>>,
     listing: bool,
     relist: bool,
+    /// When the last listing began.
+    list_began: Option<Instant>,
     listed: mpsc::Sender<HashMap<String, SeenPod>>,
     cleaned: mpsc::Sender<String>,
     tasks: TaskTracker,
@@ -154,6 +156,7 @@ impl Manager {
             seen,
             listing: false,
             relist: false,
+            list_began: None,
             listed,
             cleaned,
             tasks: TaskTracker::new(),

@@ -50,6 +50,7 @@ mod watched;
 use crate::environment::local::LocalObjects;
 use crate::environment::objects::Shelf;
 use crate::environment::resource::ThisNode;
+use crate::metrics::Storage;
 use directory::Plugin;
 use due::Due;
 pub use fault::{Fault, VolumeError};
@@ -63,8 +64,9 @@ use objects::Objects;
 use orlop_api::pod::{name, namespace, uid};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 use token::Tokens;
 use watched::Watched;
 
@@ -105,6 +107,7 @@ pub struct Volumes {
     watched: Watched,
     tokens: Tokens,
     due: Due,
+    storage: Storage,
     /// Where claims of pods lead to, by pod and volume.
     claims: Mutex<HashMap<String, BTreeMap<String, claim::Bound>>>,
 }
@@ -123,6 +126,7 @@ impl Volumes {
             watched,
             tokens,
             due,
+            storage: Storage::default(),
             claims: Mutex::default(),
         }
     }
@@ -130,6 +134,12 @@ impl Volumes {
     /// Image volumes are refused as far as the runtime lacks something.
     pub fn lacking(mut self, lacks: image::Lacks) -> Self {
         self.lacks = lacks;
+        self
+    }
+
+    /// Says there how long setting up and taking down takes.
+    pub fn timed(mut self, storage: Storage) -> Self {
+        self.storage = storage;
         self
     }
 
@@ -166,6 +176,15 @@ impl Volumes {
     }
 
     async fn setup_one(&self, pod: &Pod, volume: &Volume) -> Result<Mounted, Fault> {
+        let began = Instant::now();
+        let outcome = self.mount(pod, volume).await;
+        if let Some(plugin) = plugin(volume) {
+            self.storage.mounted(plugin, outcome.is_ok(), began.elapsed());
+        }
+        outcome
+    }
+
+    async fn mount(&self, pod: &Pod, volume: &Volume) -> Result<Mounted, Fault> {
         if let Some(source) = &volume.host_path {
             check_host_path(source).await?;
             return Ok(Mounted::At {
@@ -281,10 +300,16 @@ impl Volumes {
         self.due.forget(uid);
         self.claims.lock().remove(uid);
         let directory = self.pod_directory(uid);
+        let (storage, began) = (self.storage.clone(), Instant::now());
         // Removing what a pod wrote takes as long as it wrote much.
         let work = tokio::task::spawn_blocking(move || {
+            let plugins = plugins_below(&directory.join("volumes"));
             let mut parts = PARTS.into_iter();
-            parts.try_for_each(|(part, content)| table::remove(&directory.join(part), content))
+            let outcome = parts.try_for_each(|(part, content)| table::remove(&directory.join(part), content));
+            for plugin in plugins {
+                storage.unmounted(&plugin, outcome.is_ok(), began.elapsed());
+            }
+            outcome
         });
         work.await.unwrap_or_else(|error| {
             let source = std::io::Error::other(error);
@@ -304,6 +329,36 @@ impl Volumes {
     fn pod_directory(&self, uid: &str) -> PathBuf {
         self.root.join("pods").join(uid)
     }
+}
+
+/// What upstream's plugin for a volume is called; of those that the runtime mounts there is none.
+fn plugin(volume: &Volume) -> Option<&'static str> {
+    let known = [
+        (volume.host_path.is_some(), "kubernetes.io/host-path"),
+        (volume.empty_dir.is_some(), "kubernetes.io/empty-dir"),
+        (volume.config_map.is_some(), "kubernetes.io/configmap"),
+        (volume.secret.is_some(), "kubernetes.io/secret"),
+        (volume.downward_api.is_some(), "kubernetes.io/downward-api"),
+        (volume.projected.is_some(), "kubernetes.io/projected"),
+        (
+            volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some(),
+            "kubernetes.io/local-volume",
+        ),
+    ];
+    known
+        .into_iter()
+        .find_map(|(is_it, plugin)| is_it.then_some(plugin))
+}
+
+/// The plugin of each volume that has a directory.
+fn plugins_below(volumes: &Path) -> Vec<String> {
+    let below = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
+    let mut plugins = Vec::new();
+    for plugin in below(volumes) {
+        let name = plugin.file_name().to_string_lossy().replacen('~', "/", 1);
+        plugins.extend(below(&plugin.path()).map(|_| name.clone()));
+    }
+    plugins
 }
 
 /// The volumes that some container mounts.

@@ -180,6 +180,7 @@ impl Node {
             notices: events::subscribe(self.remote()).boxed(),
             root_dir: self.path("kubelet"),
             container_logs_dir: self.path("container-logs"),
+            metrics: orlop_kubelet::metrics::Metrics::default(),
             control_socket: Some(self.path("control.sock")),
             node_labels: Default::default(),
             node_ips: vec![std::net::Ipv4Addr::LOCALHOST.into()],

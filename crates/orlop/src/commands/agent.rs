@@ -7,6 +7,7 @@ use futures::StreamExt;
 use orlop_cri::images::Archives;
 use orlop_cri::{Endpoint, Remote};
 use orlop_kubelet::config::{KubeletConfiguration, load_with};
+use orlop_kubelet::metrics::Metrics;
 use orlop_kubelet::pods::Orders;
 use orlop_kubelet::{Config, Providers, run as run_kubelet};
 use orlop_pki::{ServingFiles, TlsLimits};
@@ -23,6 +24,8 @@ pub struct AgentOptions {
     pub node_name: String,
     pub configuration: KubeletConfiguration,
     pub client: Option<kube::Client>,
+    /// What the agent counts, its client's calls among it.
+    pub metrics: Metrics,
     pub remote: Remote,
     pub tls: Option<Arc<ServingFiles>>,
     pub node_ips: Vec<IpAddr>,
@@ -255,6 +258,7 @@ pub async fn run(options: AgentOptions, shutdown: CancellationToken) -> Result<(
         node_name: options.node_name,
         configuration: options.configuration,
         client: options.client,
+        metrics: options.metrics,
         runtime_name: remote.runtime_name().to_owned(),
         runtime_socket: Some(remote.endpoint().socket().to_owned()),
         notices,

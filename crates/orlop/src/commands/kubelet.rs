@@ -14,6 +14,7 @@ use orlop_cri::{Endpoint, Remote};
 use orlop_kubelet::Providers;
 use orlop_kubelet::certificates::{ClientCertificate, ClientOptions, ServingCertificate};
 use orlop_kubelet::config::KubeletConfiguration;
+use orlop_kubelet::metrics::Metrics;
 use orlop_pki::{Authority, Identity, LeafRequest, Pair, ServingFiles, Usage};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -80,6 +81,7 @@ pub async fn kubelet_with(arguments: KubeletArgs, archives: Option<Arc<dyn Archi
     if let Some(rotate) = arguments.rotate_certificates {
         configuration.rotate_certificates = rotate;
     }
+    let metrics = Metrics::default();
     let client = match (arguments.kubeconfig, arguments.local_api) {
         (Some(kubeconfig), _) => {
             let options = ClientOptions {
@@ -89,12 +91,16 @@ pub async fn kubelet_with(arguments: KubeletArgs, archives: Option<Arc<dyn Archi
                 bootstrap_kubeconfig: arguments.bootstrap_kubeconfig.filter(|path| path.exists()),
                 directory: cert_dir.clone(),
                 rotate: configuration.rotate_certificates,
+                calls: metrics.calls.clone(),
+                counted: metrics.certificates.clone(),
             };
             let (client, certificate) = ClientCertificate::start(options).await?;
             spawn_until(&shutdown, certificate.run());
             Some(client)
         }
-        (None, Some(port)) => Some(local_api::start(&root, &cert_dir, &node_name, port, &shutdown).await?),
+        (None, Some(port)) => {
+            Some(local_api::start(&root, &cert_dir, &node_name, port, &metrics.calls, &shutdown).await?)
+        }
         (None, None) => None,
     };
     let serving = Serving {
@@ -109,7 +115,8 @@ pub async fn kubelet_with(arguments: KubeletArgs, archives: Option<Arc<dyn Archi
         .filter(|_| arguments.local_api.is_none() && asks_for_serving(&configuration))
     {
         let addresses = orlop_kubelet::node::addresses(&node_ips, &node_name);
-        let certificate = ServingCertificate::new(client.clone(), &node_name, addresses, &cert_dir);
+        let certificate = ServingCertificate::new(client.clone(), &node_name, addresses, &cert_dir)
+            .counted(metrics.certificates.clone());
         spawn_until(&shutdown, certificate.run());
     }
     let options = AgentOptions {
@@ -117,6 +124,7 @@ pub async fn kubelet_with(arguments: KubeletArgs, archives: Option<Arc<dyn Archi
         node_name,
         configuration,
         client,
+        metrics,
         remote,
         node_ips,
         node_labels: arguments.node_labels.clone(),

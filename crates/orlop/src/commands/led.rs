@@ -168,8 +168,8 @@ async fn connect(
     identity: Identity,
 ) -> Result<kube::Client, ConnectError> {
     match identity {
-        Identity::Own => orlop_client::connect_measured(kubeconfig, metrics).await,
-        Identity::Nobody => orlop_client::connect_bare(kubeconfig, metrics).await,
+        Identity::Own => orlop_client::connect_measured(kubeconfig, metrics.calls.clone()).await,
+        Identity::Nobody => orlop_client::connect_bare(kubeconfig, metrics.calls.clone()).await,
     }
 }
 

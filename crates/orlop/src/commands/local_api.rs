@@ -6,13 +6,15 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::Api;
 use kube::api::PostParams;
 use orlop_apiserver::{ADDRESSES_FIRST, ApiServer, Config, KubeletClientTls, TrustedAuthorities, UserInfo};
-use orlop_client::in_process;
+use orlop_client::{Measure, in_process};
+use orlop_metrics::CallMetrics;
 use orlop_pki::{Authority, Identity, Kubeconfig, LeafRequest, Usage, server_config};
 use orlop_store::embedded::EmbeddedStore;
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
+use tower::Layer;
 
 /// Who the kubeconfig speaks for; bound to the role of the same name.
 const VIEWERS: &str = "orlop:local-viewers";
@@ -28,6 +30,7 @@ pub async fn start(
     cert_dir: &Path,
     node_name: &str,
     port: u16,
+    calls: &CallMetrics,
     shutdown: &CancellationToken,
 ) -> Result<kube::Client> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -86,7 +89,8 @@ pub async fn start(
         }
     });
     let agent = server.in_process(UserInfo::node(node_name)).named("kubelet");
-    Ok(in_process(agent))
+    let measure = Measure::new(calls.clone(), &address.to_string());
+    Ok(in_process(measure.layer(agent)))
 }
 
 async fn let_viewers_look(client: kube::Client) -> Result<()> {
@@ -125,7 +129,8 @@ mod tests {
         let shutdown = CancellationToken::new();
         let _end = shutdown.clone().drop_guard();
         let pki = dir.path().join("pki");
-        start(&root, &pki, "n1", 0, &shutdown).await.unwrap();
+        let calls = CallMetrics::default();
+        start(&root, &pki, "n1", 0, &calls, &shutdown).await.unwrap();
         let client = orlop_client::connect(&kubeconfig(&root)).await.unwrap();
         let pods: Api<Pod> = Api::all(client.clone());
         assert!(pods.list(&Default::default()).await.unwrap().items.is_empty());

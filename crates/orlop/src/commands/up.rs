@@ -26,6 +26,7 @@ use orlop_controllers::{Accounts, CertificateSigning, ControllersConfig};
 use orlop_cri::containerd::{ContainerdConfig, Managed, Shim};
 use orlop_cri::images::{Archives, Directory, Importer};
 use orlop_cri::{Endpoint, Remote};
+use orlop_kubelet::metrics::Metrics;
 use orlop_metrics::PartMetrics;
 use orlop_pki::TokenSigner;
 use orlop_store::Store;
@@ -92,11 +93,10 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     tokio::spawn(memory::follow(server.revisions()));
 
     // Each part under the name that its program has, which owns the fields it writes.
-    let client = |user: UserInfo, program| in_process(server.in_process(user).named(program));
     let part = |program: &'static str| {
         let user = UserInfo::new(format!("system:{program}"), Vec::<String>::new());
         let metrics = Arc::new(PartMetrics::new(GIT_VERSION));
-        let measure = Measure::new(metrics.clone(), &advertise.to_string());
+        let measure = Measure::new(metrics.calls.clone(), &advertise.to_string());
         let service = server.in_process(user).named(program);
         (in_process(measure.layer(service)), metrics)
     };
@@ -182,10 +182,14 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     )
     .await?;
     let tls = identity.kubelet_tls(&root, agent::tls_limits(&configuration)?)?;
+    let metrics = Metrics::default();
+    let measure = Measure::new(metrics.calls.clone(), &advertise.to_string());
+    let agent = server.in_process(UserInfo::node(&node_name)).named("kubelet");
     let options = AgentOptions {
         node_name: node_name.clone(),
         configuration,
-        client: Some(client(UserInfo::node(&node_name), "kubelet")),
+        client: Some(in_process(measure.layer(agent))),
+        metrics,
         remote,
         tls: Some(Arc::new(tls)),
         node_ips: Vec::new(),
@@ -234,7 +238,7 @@ fn accounts(server: &Arc<ApiServer>, metrics: &Arc<PartMetrics>, host: SocketAdd
     Accounts::new(move |name| {
         let user = UserInfo::service_account(NAMESPACE, name);
         let service = server.in_process(user).named("kube-controller-manager");
-        in_process(Measure::new(metrics.clone(), &host.to_string()).layer(service))
+        in_process(Measure::new(metrics.calls.clone(), &host.to_string()).layer(service))
     })
 }
 

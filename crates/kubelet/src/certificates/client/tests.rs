@@ -22,6 +22,8 @@ impl Disk {
             bootstrap_kubeconfig: bootstrap.then(|| at("bootstrap.conf")),
             directory: at("pki"),
             rotate: true,
+            calls: CallMetrics::default(),
+            counted: Certificates::default(),
         }
     }
 

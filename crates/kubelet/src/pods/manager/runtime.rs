@@ -41,6 +41,11 @@ impl Manager {
             return;
         }
         self.listing = true;
+        let now = Instant::now();
+        if let Some(before) = self.list_began.replace(now) {
+            let interval = &self.agent.metrics.relist_interval;
+            interval.observe(now.duration_since(before).as_secs_f64());
+        }
         let (agent, listed, found) = (self.agent.clone(), self.listed.clone(), self.found.clone());
         self.spawn(async move {
             let began = Instant::now();
