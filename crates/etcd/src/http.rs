@@ -4,9 +4,8 @@ use crate::listen::{Answers, Listener, Socket};
 use crate::pings::Pings;
 use crate::streams::Streams;
 use crate::tls::Tls;
-use crate::traffic::Traffic;
 use crate::unary::{self, Answer};
-use crate::{Face, auth, gateway, health, plain, recipes};
+use crate::{Face, auth, gateway, health, plain, recipes, traffic};
 use bytes::Bytes;
 use etcd_client::proto::{PbClusterServer, PbKvServer, PbLeaseServer, PbMaintenanceServer, PbWatchServer};
 use futures::future::BoxFuture;
@@ -123,7 +122,7 @@ async fn connection(
 ) -> Ended {
     let streams_of_a_connection = face.limits.streams_of_a_connection;
     let keep_alive = face.limits.keep_alive;
-    let stream = Traffic::new(stream, face.counters.clone());
+    let stream = traffic::counted(stream, face.counters.clone());
     let stream = Pings::new(Authority::new(stream), face.limits.ping_interval_min);
     // Shared as one: a call would otherwise take and give back a dozen counts, of which some are all connections'.
     let services = Arc::new(Services::new(face));
