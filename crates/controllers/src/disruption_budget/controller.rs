@@ -299,6 +299,16 @@ mod tests {
         cache.pods.store().apply(serde_json::from_value(object).unwrap());
     }
 
+    /// A budget whose sums need an answer of the server.
+    fn given_another_kind_of_owner(cache: &Cache) {
+        let owner = json!([{"apiVersion": "example.com/v1", "kind": "Set", "name": "s", "uid": "s", "controller": true}]);
+        given(
+            cache,
+            json!({"spec": {"maxUnavailable": 1}}),
+            json!({"metadata": {"ownerReferences": owner}}),
+        );
+    }
+
     #[tokio::test]
     async fn a_budget_whose_sums_could_not_be_done_for_want_of_an_answer_is_tried_again() {
         let (client, asked) = server(|method, path, body| match (method, path) {
@@ -310,12 +320,7 @@ mod tests {
         });
         let cache = Arc::new(Cache::default());
         let budgets = DisruptionBudgets::new(client, &cache);
-        let owner = json!([{"apiVersion": "example.com/v1", "kind": "Set", "name": "s", "uid": "s", "controller": true}]);
-        given(
-            &cache,
-            json!({"spec": {"maxUnavailable": 1}}),
-            json!({"metadata": {"ownerReferences": owner}}),
-        );
+        given_another_kind_of_owner(&cache);
         let key = ObjectKey::new("ns", "b");
         assert!(budgets.sync(&key).await.is_err());
         let asked = asked.lock().unwrap();
@@ -335,12 +340,7 @@ mod tests {
         });
         let cache = Arc::new(Cache::default());
         let budgets = DisruptionBudgets::new(client, &cache);
-        let owner = json!([{"apiVersion": "example.com/v1", "kind": "Set", "name": "s", "uid": "s", "controller": true}]);
-        given(
-            &cache,
-            json!({"spec": {"maxUnavailable": 1}}),
-            json!({"metadata": {"ownerReferences": owner}}),
-        );
+        given_another_kind_of_owner(&cache);
         let key = ObjectKey::new("ns", "b");
         budgets.sync(&key).await.unwrap();
         let paths: Vec<String> = asked
