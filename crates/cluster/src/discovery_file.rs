@@ -1,7 +1,7 @@
 //! How a machine comes to trust a cluster by a file (`--discovery-file`): a kubeconfig that somebody gave it, taken at its
 //! word. It may also say as whom the node asks for its certificate.
 use crate::discovery::Cluster;
-use crate::{ClusterError, files};
+use crate::{ClusterError, files, yaml};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
@@ -17,13 +17,6 @@ const CREDENTIALS: [&str; 6] = [
     "tokenFile",
 ];
 
-fn unusable(path: &Path, reason: String) -> ClusterError {
-    ClusterError::Document {
-        what: path.display().to_string(),
-        reason,
-    }
-}
-
 /// A kubeconfig, with all that it refers to.
 pub struct File<'a> {
     path: &'a Path,
@@ -33,8 +26,7 @@ pub struct File<'a> {
 impl<'a> File<'a> {
     /// Reads it; what it refers to is read when it is asked for.
     pub fn open(path: &'a Path) -> Result<Self, ClusterError> {
-        let document =
-            serde_saphyr::from_str(&files::read(path)?).map_err(|error| unusable(path, error.to_string()))?;
+        let document = yaml::read(&path.display().to_string(), &files::read(path)?)?;
         Ok(Self { path, document })
     }
 
@@ -66,7 +58,7 @@ impl<'a> File<'a> {
     }
 
     fn unusable(&self, reason: impl Into<String>) -> ClusterError {
-        unusable(self.path, reason.into())
+        ClusterError::unusable(self.path, reason)
     }
 
     fn named(&self, list: &str, name: &str) -> Option<&Value> {

@@ -46,6 +46,14 @@ impl ClusterError {
         move |source| ClusterError::File { action, path, source }
     }
 
+    /// What a file holds cannot be used.
+    pub(crate) fn unusable(path: &Path, reason: impl Into<String>) -> Self {
+        ClusterError::Document {
+            what: path.display().to_string(),
+            reason: reason.into(),
+        }
+    }
+
     pub(crate) fn api(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
         let what = what.into();
         move |error| ClusterError::Api {

@@ -179,10 +179,8 @@ pub fn renew(layout: &Layout, node: &NodeConfig, which: &str) -> Result<Vec<Stri
         if !is_meant(&label) || !path.is_file() {
             continue;
         }
-        let unreadable = || ClusterError::Document {
-            what: path.display().to_string(),
-            reason: "it holds no certificate whose names a new one could have".to_owned(),
-        };
+        let unreadable =
+            || ClusterError::unusable(&path, "it holds no certificate whose names a new one could have");
         (wanted.request.dns_names, wanted.request.addresses) =
             orlop_pki::names_of(&files::read(&path)?).ok_or_else(unreadable)?;
         sign(layout, &wanted)?;

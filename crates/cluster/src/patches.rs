@@ -74,10 +74,11 @@ impl Patches {
                         .push(format!("{} is passed over: {why}", path.display()));
                     continue;
                 }
-                Err(Unnamed::Wrong(why)) => return Err(unusable(&path, why)),
+                Err(Unnamed::Wrong(why)) => return Err(ClusterError::unusable(&path, why)),
             };
             let text = files::read(&path)?;
-            let contents = contents(&text, named.is_json).map_err(|why| unusable(&path, why))?;
+            let contents =
+                contents(&text, named.is_json).map_err(|why| ClusterError::unusable(&path, why))?;
             if contents.is_empty() {
                 all.passed_over
                     .push(format!("{} is passed over: it is empty", path.display()));
@@ -103,7 +104,7 @@ impl Patches {
         for patch in self.patches.iter().filter(|patch| patch.target == target) {
             document = patch
                 .applied(&document)
-                .map_err(|why| unusable(&patch.file, why))?;
+                .map_err(|why| ClusterError::unusable(&patch.file, why))?;
         }
         Ok(document)
     }
@@ -134,13 +135,6 @@ impl Patch {
         };
         fits.map_err(|why| format!("what comes of {} with it can't be read: {why}", self.target))?;
         Ok(patched)
-    }
-}
-
-fn unusable(path: &Path, reason: String) -> ClusterError {
-    ClusterError::Document {
-        what: path.display().to_string(),
-        reason,
     }
 }
 

@@ -2,7 +2,7 @@
 use crate::ClusterError;
 use serde_json::Value;
 
-pub fn read(what: &'static str, text: &str) -> Result<Value, ClusterError> {
+pub fn read(what: &str, text: &str) -> Result<Value, ClusterError> {
     serde_saphyr::from_str(text).map_err(|error| ClusterError::Document {
         what: what.to_owned(),
         reason: error.to_string(),
