@@ -1,6 +1,6 @@
 //! Client certificates that are judged after the handshake, so that a wrong one is answered (401) rather than the
 //! connection broken, and so that a server can tell which of its authorities has signed one.
-use crate::times::{Span, next_change};
+use crate::times::{Span, next_change, valid};
 use crate::{PkiError, version_one};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime, pem::PemObject};
@@ -56,17 +56,10 @@ impl ClientAuthorities {
         }
         let verified =
             |verifier: &dyn ClientCertVerifier| verifier.verify_client_cert(leaf, intermediates, now).is_ok();
-        let is_valid = |span: &Span| span.contains(now);
-        if self.spans.iter().all(is_valid) {
-            return verified(&*self.verifier);
+        match valid(&self.certificates, &self.spans, now) {
+            None => verified(&*self.verifier),
+            Some(valid) => verifier(valid).is_ok_and(|verifier| verified(&*verifier)),
         }
-        let mut valid = RootCertStore::empty();
-        let both = self.certificates.iter().zip(&self.spans);
-        for (certificate, _) in both.filter(|(_, span)| is_valid(span)) {
-            // It could be read before.
-            let _ = valid.add(certificate.clone());
-        }
-        verifier(valid).is_ok_and(|verifier| verified(&*verifier))
     }
 
     /// The next moment, in seconds since 1970, at which [`Self::signed_at`] may say something else of this chain.

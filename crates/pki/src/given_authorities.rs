@@ -2,7 +2,7 @@
 //! them counts, also if it calls itself an authority, as what `openssl req -x509` makes does. The TLS library takes no
 //! authority for a server, and doesn't ask whether an authority is still valid.
 use crate::PkiError;
-use crate::times::Span;
+use crate::times::{Span, valid};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{VerifierBuilderError, WebPkiServerVerifier, verify_server_name};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
@@ -45,20 +45,6 @@ struct GivenAuthorities {
 }
 
 impl GivenAuthorities {
-    /// Those that are valid at a moment; `None` if all are.
-    fn valid(&self, now: UnixTime) -> Option<RootCertStore> {
-        if self.spans.iter().all(|span| span.contains(now)) {
-            return None;
-        }
-        let mut valid = RootCertStore::empty();
-        let both = self.given.iter().zip(&self.spans);
-        for (certificate, _) in both.filter(|(_, span)| span.contains(now)) {
-            // It could be read before.
-            let _ = valid.add(certificate.clone());
-        }
-        Some(valid)
-    }
-
     /// What is wrong with authorities that have signed a certificate and are not valid.
     fn not_valid(&self, now: UnixTime) -> Error {
         let is_early = !self.spans.iter().any(|span| span.has_ended(now));
@@ -84,7 +70,7 @@ impl ServerCertVerifier for GivenAuthorities {
             };
             // First by all of them: whatever else is wrong is to be told.
             let by_any = verified(&self.signed)?;
-            let Some(valid) = self.valid(now) else {
+            let Some(valid) = valid(&self.given, &self.spans, now) else {
                 return Ok(by_any);
             };
             // Without any that is valid there is no verifier.

@@ -1,4 +1,5 @@
 //! From when until when certificates count, and when that changes next.
+use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, UnixTime};
 
 /// Seconds since 1970, both of them valid ones. A certificate that cannot be read here counts always: who verifies it
@@ -31,6 +32,24 @@ impl Span {
     pub fn has_ended(self, now: UnixTime) -> bool {
         self.until < now.as_secs()
     }
+}
+
+/// Of authorities, with when each of them is valid, those that are at a moment; `None` if all are.
+pub fn valid(
+    authorities: &[CertificateDer<'static>],
+    spans: &[Span],
+    now: UnixTime,
+) -> Option<RootCertStore> {
+    if spans.iter().all(|span| span.contains(now)) {
+        return None;
+    }
+    let mut valid = RootCertStore::empty();
+    let both = authorities.iter().zip(spans);
+    for (certificate, _) in both.filter(|(_, span)| span.contains(now)) {
+        // It could be read before.
+        let _ = valid.add(certificate.clone());
+    }
+    Some(valid)
 }
 
 /// The next moment after `now` at which one of these begins to count or counts no more.
