@@ -6,7 +6,7 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::Api;
 use kube::api::PostParams;
 use orlop_apiserver::{ADDRESSES_FIRST, ApiServer, Config, KubeletClientTls, TrustedAuthorities, UserInfo};
-use orlop_client::{Measure, in_process};
+use orlop_client::in_process;
 use orlop_metrics::CallMetrics;
 use orlop_pki::{Authority, Identity, Kubeconfig, LeafRequest, Usage, server_config};
 use orlop_store::embedded::EmbeddedStore;
@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
-use tower::Layer;
 
 /// Who the kubeconfig speaks for; bound to the role of the same name.
 const VIEWERS: &str = "orlop:local-viewers";
@@ -88,9 +87,10 @@ pub async fn start(
             tracing::error!(%error, "this node's own API stopped");
         }
     });
-    let agent = server.in_process(UserInfo::node(node_name)).named("kubelet");
-    let measure = Measure::new(calls.clone(), &address.to_string());
-    Ok(in_process(measure.layer(agent)))
+    let agent = UserInfo::node(node_name);
+    Ok(super::in_process::client(
+        &server, agent, "kubelet", calls, address,
+    ))
 }
 
 async fn let_viewers_look(client: kube::Client) -> Result<()> {

@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod down;
 pub mod etcd;
 pub mod hollow;
+mod in_process;
 pub mod insight;
 pub mod kubelet;
 pub mod led;

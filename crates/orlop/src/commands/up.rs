@@ -6,7 +6,7 @@
 use crate::cli::UpArgs;
 use crate::commands::agent::{self, AgentOptions};
 use crate::commands::apiserver::authorities;
-use crate::commands::root_ca;
+use crate::commands::{in_process, root_ca};
 use crate::delegate::Delegate;
 use crate::doctor::{Ask, warn_at_start};
 use crate::health::{self, Face};
@@ -20,8 +20,8 @@ use orlop_apiserver::{
     ADDRESSES_FIRST, ApiServer, AuthenticationConfig, Config, FrontProxyConfig, GIT_VERSION,
     KubeletClientTls, TokenConfig, TrustedAuthorities, UserInfo,
 };
+use orlop_client::Readiness;
 use orlop_client::leader::NAMESPACE;
-use orlop_client::{Measure, Readiness, in_process};
 use orlop_controllers::{Accounts, CertificateSigning, ControllersConfig};
 use orlop_cri::containerd::{ContainerdConfig, Managed, Shim};
 use orlop_cri::images::{Archives, Directory, Importer};
@@ -37,7 +37,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tower::Layer;
 
 /// How long the certificates of node agents that join are valid at most.
 const LEAF_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -96,9 +95,8 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     let part = |program: &'static str| {
         let user = UserInfo::new(format!("system:{program}"), Vec::<String>::new());
         let metrics = Arc::new(PartMetrics::new(GIT_VERSION));
-        let measure = Measure::new(metrics.calls.clone(), &advertise.to_string());
-        let service = server.in_process(user).named(program);
-        (in_process(measure.layer(service)), metrics)
+        let client = in_process::client(&server, user, program, &metrics.calls, advertise);
+        (client, metrics)
     };
     let controllers = part("kube-controller-manager");
     let scheduler = part("kube-scheduler");
@@ -183,12 +181,17 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     .await?;
     let tls = identity.kubelet_tls(&root, agent::tls_limits(&configuration)?)?;
     let metrics = Metrics::default();
-    let measure = Measure::new(metrics.calls.clone(), &advertise.to_string());
-    let agent = server.in_process(UserInfo::node(&node_name)).named("kubelet");
+    let agent = UserInfo::node(&node_name);
     let options = AgentOptions {
         node_name: node_name.clone(),
         configuration,
-        client: Some(in_process(measure.layer(agent))),
+        client: Some(in_process::client(
+            &server,
+            agent,
+            "kubelet",
+            &metrics.calls,
+            advertise,
+        )),
         metrics,
         remote,
         tls: Some(Arc::new(tls)),
@@ -237,8 +240,7 @@ fn accounts(server: &Arc<ApiServer>, metrics: &Arc<PartMetrics>, host: SocketAdd
     let (server, metrics) = (server.clone(), metrics.clone());
     Accounts::new(move |name| {
         let user = UserInfo::service_account(NAMESPACE, name);
-        let service = server.in_process(user).named("kube-controller-manager");
-        in_process(Measure::new(metrics.calls.clone(), &host.to_string()).layer(service))
+        in_process::client(&server, user, "kube-controller-manager", &metrics.calls, host)
     })
 }
 
