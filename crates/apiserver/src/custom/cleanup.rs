@@ -1,18 +1,14 @@
 //! Deletes the objects of a definition that is being deleted, then lets it go. Objects with finalizers are waited for, and
 //! those that cannot be opened for want of their key.
 use crate::ApiServer;
-use crate::authn::UserInfo;
 use crate::cache::{Object, StorageId};
-use crate::http::OwnRequest;
 use crate::resources::{FINALIZER, Resource};
-use bytes::Bytes;
-use http::{Method, Request, StatusCode};
-use http_body_util::Full;
+use crate::upkeep::own_call;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tower::ServiceExt;
 
 /// Pause before what failed is tried again.
 pub(super) const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -134,7 +130,7 @@ pub(super) async fn delete(server: &Arc<ApiServer>, resource: &Resource, object:
         resource.plural,
         object.name()
     );
-    call(server, Method::DELETE, &path, Value::Null)
+    own_call(server, Method::DELETE, &path, Value::Null)
         .await
         .is_success()
 }
@@ -154,31 +150,6 @@ async fn let_go(server: &Arc<ApiServer>, name: &str) -> bool {
     let patch =
         json!({"metadata": {"finalizers": left, "resourceVersion": crd["metadata"]["resourceVersion"]}});
     let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}");
-    let code = call(server, Method::PATCH, &path, patch).await;
+    let code = own_call(server, Method::PATCH, &path, patch).await;
     code.is_success() || code == StatusCode::NOT_FOUND
-}
-
-/// A request of the server to itself: deletions take the same way as everybody's.
-pub(super) async fn call(server: &Arc<ApiServer>, method: Method, path: &str, body: Value) -> StatusCode {
-    let body = if body.is_null() {
-        String::new()
-    } else {
-        body.to_string()
-    };
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .extension(OwnRequest)
-        .header("content-type", "application/merge-patch+json")
-        .body(Full::new(Bytes::from(body)));
-    let Ok(request) = request else {
-        return StatusCode::BAD_REQUEST;
-    };
-    let service = server
-        .in_process(UserInfo::admin("system:apiserver"))
-        .named("kube-apiserver");
-    match service.oneshot(request).await {
-        Ok(response) => response.status(),
-        Err(never) => match never {},
-    }
 }

@@ -1,15 +1,12 @@
 //! Gives names that have become free to the definitions that wait for them.
-use super::cleanup::call;
+use super::cleanup::RETRY_PAUSE;
 use super::names::{self, Names};
 use crate::ApiServer;
 use crate::registry::now;
+use crate::upkeep::own_call;
 use http::Method;
 use serde_json::{Value, json};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
-
-/// Pause before what failed is tried again.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Follows the definitions until the server shuts down.
 pub async fn run(server: Weak<ApiServer>) {
@@ -44,7 +41,7 @@ async fn settle(server: &Arc<ApiServer>) -> bool {
         let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}");
         // Whoever is written looks for the names that it can have.
         let patch = json!({"metadata": {"resourceVersion": version_seen}});
-        let done = call(server, Method::PATCH, &path, patch).await.is_success();
+        let done = own_call(server, Method::PATCH, &path, patch).await.is_success();
         // One at a time: the others see what it has taken, as this change brings them here again. What nobody lets
         // change must not keep the others from their names.
         if done && version() != before {
