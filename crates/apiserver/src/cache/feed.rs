@@ -7,7 +7,7 @@ use super::recall::recall;
 use super::storage::Applied;
 use super::{Cache, Object, StorageId, shut};
 use crate::custom::{DEFINITIONS, Renewal, read_definition};
-use crate::encryption::{away, lost};
+use crate::encryption::{away, is_closed, lost};
 use crate::resources::{ROOT, Resource};
 use orlop_store::{
     EventKind, KeyValue, RangeRequest, Revision, Store, StoreError, WatchRequest, WatchStream,
@@ -162,7 +162,7 @@ fn read_one(cache: &Cache, kv: &KeyValue) -> Option<(StorageId, Object)> {
 
 /// The object that a stored value is.
 pub(super) fn read_version(resource: &Resource, key: &str, kv: &KeyValue) -> Option<Object> {
-    if away(&kv.value).is_some() || lost(&kv.value).is_some() {
+    if is_closed(&kv.value) {
         return None;
     }
     let created = kv.create_revision == kv.mod_revision;

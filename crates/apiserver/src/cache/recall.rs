@@ -4,7 +4,7 @@
 use super::feed::read_version;
 use super::ring::Ring;
 use super::{Cache, Change, ChangeKind, Object, StorageId};
-use crate::encryption::{away, lost};
+use crate::encryption::is_closed;
 use crate::resources::Resource;
 use orlop_store::{Event, EventKind, Key, KeyValue, Revision, Store, StoreError, WatchRequest};
 use std::collections::HashMap;
@@ -91,7 +91,7 @@ impl Past<'_> {
         let Some((id, resource, key)) = event.kv.key.as_str().and_then(|key| self.cache.locate(key)) else {
             return;
         };
-        let sealed = |kv: &KeyValue| away(&kv.value).is_some() || lost(&kv.value).is_some();
+        let sealed = |kv: &KeyValue| is_closed(&kv.value);
         if sealed(&event.kv) || event.previous.as_ref().is_some_and(sealed) {
             // A past with a gap is none.
             self.rings.remove(&id);

@@ -13,7 +13,7 @@ mod provider;
 mod store;
 
 pub use config::EncryptionError;
-pub(crate) use store::{Sealed, away, lost};
+pub(crate) use store::{Sealed, away, is_closed, lost};
 
 use config::Plan;
 use parking_lot::RwLock;

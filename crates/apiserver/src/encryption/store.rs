@@ -37,6 +37,11 @@ pub(crate) fn lost(value: &[u8]) -> Option<String> {
     ))
 }
 
+/// Whether a value is none that can be read now.
+pub(crate) fn is_closed(value: &[u8]) -> bool {
+    value.starts_with(AWAY) || value.starts_with(SEALED)
+}
+
 /// See the module's documentation.
 pub struct Sealed {
     store: Arc<dyn Store>,
@@ -233,7 +238,7 @@ impl Layer for Sealed {
 
 #[cfg(test)]
 mod tests {
-    use super::{lost, resource_of};
+    use super::{away, is_closed, lost, resource_of};
 
     #[test]
     fn what_is_sealed_names_the_key_that_it_needs() {
@@ -243,6 +248,9 @@ mod tests {
         assert!(lost(&[b"k8s:enc:".as_slice(), &[b'x'; 4096]].concat()).is_some_and(|text| text.len() < 256));
         assert_eq!(lost(b"{}"), None);
         assert_eq!(lost(b""), None);
+        for value in [b"k8s:enc:".as_slice(), b"\0away:the plugin", b"{}", b""] {
+            assert_eq!(is_closed(value), away(value).is_some() || lost(value).is_some());
+        }
     }
 
     #[test]
