@@ -229,6 +229,11 @@ impl Object {
         std::array::from_fn(|_| found.next().flatten())
     }
 
+    /// Whether it is being deleted.
+    pub fn is_marked(&self) -> bool {
+        matches!(self.at(["/metadata/deletionTimestamp"]), [Some(_)])
+    }
+
     /// Whether a text may stand in it outside of who owns which field: to look before the whole is parsed.
     pub fn may_name(&self, text: &str) -> bool {
         self.line.contains(text.as_bytes())

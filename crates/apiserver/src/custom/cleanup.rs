@@ -42,9 +42,7 @@ fn terminating(server: &ApiServer) -> Vec<Value> {
         return Vec::new();
     };
     let all = server.cache.snapshot(storage, "").objects;
-    let ending = all
-        .iter()
-        .filter(|object| matches!(object.at(["/metadata/deletionTimestamp"]), [Some(_)]));
+    let ending = all.iter().filter(|object| object.is_marked());
     ending
         .map(|object| object.value())
         .filter(has_finalizer)
@@ -98,7 +96,7 @@ async fn delete_objects(server: &Arc<ApiServer>, resource: &'static Resource) {
         let mut failed = false;
         for object in objects {
             // Its finalizers are waited for.
-            if matches!(object.at(["/metadata/deletionTimestamp"]), [Some(_)]) {
+            if object.is_marked() {
                 continue;
             }
             failed |= !delete(server, resource, &object).await;

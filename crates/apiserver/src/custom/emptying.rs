@@ -51,11 +51,7 @@ async fn empty(server: &Arc<ApiServer>) -> bool {
         // In the version that is stored there is nothing to convert.
         let resource = server.cache.resource(storage);
         for object in server.cache.snapshot(storage, "").objects {
-            if !going.contains(object.namespace()) {
-                continue;
-            }
-            let is_marked = matches!(object.at(["/metadata/deletionTimestamp"]), [Some(_)]);
-            if !is_marked {
+            if going.contains(object.namespace()) && !object.is_marked() {
                 done &= delete(server, resource, &object).await;
             }
         }
@@ -66,8 +62,6 @@ async fn empty(server: &Arc<ApiServer>) -> bool {
 /// The namespaces that are being deleted. Of those that aren't there nothing is known: they may be unreadable.
 fn going(server: &ApiServer) -> HashSet<String> {
     let all = server.cache.core_objects("namespaces", "");
-    let marked = all
-        .iter()
-        .filter(|namespace| matches!(namespace.at(["/metadata/deletionTimestamp"]), [Some(_)]));
+    let marked = all.iter().filter(|namespace| namespace.is_marked());
     marked.map(|namespace| namespace.name().to_owned()).collect()
 }
