@@ -25,10 +25,9 @@ pub struct Home {
 
 impl Home {
     pub fn new(directory: &Path) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         Self {
             directory: directory.to_owned(),
-            address: listener.local_addr().unwrap(),
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, orlop_ports::free_port())),
             authority: Authority::ensure(directory, "ca", "kubernetes").unwrap(),
         }
     }
