@@ -1,5 +1,5 @@
 //! Which of the built-in APIs are served (`--runtime-config`).
-use crate::support::{Cluster, TestStore, configmap};
+use crate::support::{Client, Cluster, TestStore, configmap};
 use http::Request;
 use http_body_util::BodyExt;
 use orlop_apiserver::{Config, RuntimeConfig};
@@ -17,6 +17,12 @@ fn names<'v>(list: &'v Value, member: &str) -> Vec<&'v str> {
     list.iter().map(|item| item[member].as_str().unwrap()).collect()
 }
 
+async fn are_not_there(client: &Client, paths: &[&str]) {
+    for path in paths {
+        assert_eq!(client.get(path).await.code, 404, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_turned_off_is_not_there_for_clients() {
     let cluster = Cluster::with(|config| {
@@ -28,14 +34,13 @@ async fn what_is_turned_off_is_not_there_for_clients() {
     })
     .await;
     let admin = cluster.admin();
-    for off in [
+    let off = [
         "/apis/batch/v1",
         "/apis/batch/v1/jobs",
         "/apis/apps/v1/daemonsets",
         "/api/v1/namespaces/default/limitranges",
-    ] {
-        assert_eq!(admin.get(off).await.code, 404, "{off}");
-    }
+    ];
+    are_not_there(&admin, &off).await;
     admin.get("/apis/apps/v1/deployments").await.ok();
     admin
         .post("/api/v1/namespaces/default/configmaps", configmap("a", "1"))
@@ -169,14 +174,13 @@ async fn the_server_works_with_what_it_has_turned_off_itself() {
     config.runtime = runtime(&["api/all=false", "api/v1=true"]);
     let cluster = Cluster::configured(config, store.clone()).await;
     let admin = cluster.admin();
-    for off in [
+    let off = [
         "/apis/coordination.k8s.io/v1/leases",
         "/apis/networking.k8s.io/v1/ipaddresses",
         "/apis/rbac.authorization.k8s.io/v1/clusterroles",
         "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
-    ] {
-        assert_eq!(admin.get(off).await.code, 404, "{off}");
-    }
+    ];
+    are_not_there(&admin, &off).await;
     admin.get("/api/v1/namespaces/kube-system").await.ok();
     let some = |kvs: &[KeyValue]| !kvs.is_empty();
     until(&store, "/registry/priorityclasses/system-node-critical", some).await;
