@@ -38,10 +38,7 @@ pub async fn run(server: Weak<ApiServer>) {
         ];
         let changed: Vec<watch::Receiver<u64>> = kinds
             .iter()
-            .filter_map(|(group, plural)| {
-                let storage = server.cache.storage(resources::find(group, "v1", plural)?)?;
-                Some(server.cache.subscribe(storage))
-            })
+            .filter_map(|(group, plural)| server.cache.changes_of(group, plural))
             .collect();
         (changed, server.shutdown.clone())
     }) else {

@@ -426,6 +426,12 @@ impl Cache {
         self.state.read().storages[id.0].changed.subscribe()
     }
 
+    /// Wakes on changes of a resource; `None` if there is none of that name.
+    pub fn changes_of(&self, group: &str, plural: &str) -> Option<watch::Receiver<u64>> {
+        let storage = self.storage(resources::find(group, "v1", plural)?)?;
+        Some(self.subscribe(storage))
+    }
+
     /// Why nothing can be said about the objects of a storage, if that is so.
     pub fn why_shut(&self, id: StorageId) -> Option<Arc<str>> {
         self.state.read().storages[id.0].shut.clone()

@@ -2,7 +2,6 @@
 //! what is served, and would leave them behind for the next namespace of that name.
 use super::cleanup::{RETRY_PAUSE, delete};
 use crate::ApiServer;
-use crate::resources;
 use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 
@@ -11,10 +10,8 @@ pub async fn run(server: Weak<ApiServer>) {
     let Some((mut definitions, shutdown)) = super::followed(&server) else {
         return;
     };
-    let Some(mut namespaces) = server.upgrade().and_then(|server| {
-        let storage = server.cache.storage(resources::find("", "v1", "namespaces")?)?;
-        Some(server.cache.subscribe(storage))
-    }) else {
+    let own = server.upgrade();
+    let Some(mut namespaces) = own.and_then(|own| own.cache.changes_of("", "namespaces")) else {
         return;
     };
     loop {

@@ -1,7 +1,7 @@
 //! Tells extension servers, in their ConfigMap, of the authorities of client certificates whenever others count, and when
 //! somebody has changed what they are told.
 use super::RETRY_PAUSE;
-use crate::{ApiServer, bootstrap, resources};
+use crate::{ApiServer, bootstrap};
 use std::sync::Weak;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -10,10 +10,8 @@ use tokio::sync::watch;
 const TURN_PAUSE: Duration = Duration::from_secs(1);
 
 pub async fn follow(server: Weak<ApiServer>) {
-    let Some(mut changed) = server.upgrade().and_then(|own| {
-        let maps = own.cache.storage(resources::find("", "v1", "configmaps")?)?;
-        Some(own.cache.subscribe(maps))
-    }) else {
+    let own = server.upgrade();
+    let Some(mut changed) = own.and_then(|own| own.cache.changes_of("", "configmaps")) else {
         return;
     };
     loop {

@@ -23,7 +23,6 @@ pub use service_cidrs::FINALIZER as SERVICE_CIDR_FINALIZER;
 
 use crate::ApiServer;
 use crate::authn::UserInfo;
-use crate::resources;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
@@ -94,10 +93,7 @@ async fn keep<W>(
     let Some((mut changed, shutdown)) = server.upgrade().map(|server| {
         let receivers: Vec<watch::Receiver<u64>> = kinds
             .iter()
-            .filter_map(|(group, plural)| {
-                let storage = server.cache.storage(resources::find(group, "v1", plural)?)?;
-                Some(server.cache.subscribe(storage))
-            })
+            .filter_map(|(group, plural)| server.cache.changes_of(group, plural))
             .collect();
         (receivers, server.shutdown.clone())
     }) else {
