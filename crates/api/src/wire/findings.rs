@@ -44,8 +44,8 @@ pub fn strict_text(findings: &[Finding]) -> String {
     lines.into_iter().chain(others).collect::<Vec<_>>().join(", ")
 }
 
-/// The unknown and duplicate fields of a JSON body, duplicates first, each in the order of the body. Bodies that
-/// aren't JSON and kinds that aren't built in have none.
+/// The unknown and duplicate fields of a JSON body, in its order. Bodies that aren't JSON and kinds that aren't built in
+/// have none.
 pub fn findings(api_version: &str, kind: &str, body: &[u8]) -> Vec<Finding> {
     let Some(id) = Schema::builtin().kind(api_version, kind) else {
         return Vec::new();
@@ -60,27 +60,19 @@ pub fn unknown_fields(api_version: &str, kind: &str, object: &Value) -> Vec<Find
     let Some(id) = Schema::builtin().kind(api_version, kind) else {
         return Vec::new();
     };
-    let mut scan = Scan {
-        unknown: Vec::new(),
-        duplicate: Vec::new(),
-        path: Vec::new(),
-    };
+    let mut scan = Scan::default();
     // Reading a tree cannot fail.
     let _ = Seed {
         scan: &mut scan,
         place: Place::Message(id),
     }
     .deserialize(object);
-    scan.unknown
+    scan.found
 }
 
 /// Decodes JSON (of two values for one key the last counts) and collects the findings on the way.
 pub(super) fn decode(body: &[u8], message: Option<MessageId>) -> Result<(Value, Vec<Finding>), DecodeError> {
-    let mut scan = Scan {
-        unknown: Vec::new(),
-        duplicate: Vec::new(),
-        path: Vec::new(),
-    };
+    let mut scan = Scan::default();
     let place = message.map_or(Place::Free, Place::Message);
     let mut input = serde_json::Deserializer::from_slice(body);
     let value = Seed {
@@ -90,12 +82,7 @@ pub(super) fn decode(body: &[u8], message: Option<MessageId>) -> Result<(Value, 
     .deserialize(&mut input)
     .and_then(|value| input.end().map(|()| value));
     match value {
-        Ok(value) => {
-            let mut findings = scan.duplicate;
-            findings.append(&mut scan.unknown);
-            findings.truncate(FINDINGS_MAX);
-            Ok((value, findings))
-        }
+        Ok(value) => Ok((value, scan.found)),
         Err(e) if e.is_eof() => Err(DecodeError::Syntax("unexpected end of JSON input".to_owned())),
         Err(e) => Err(DecodeError::Syntax(e.to_string())),
     }
@@ -143,13 +130,24 @@ enum Segment {
     Index(usize),
 }
 
+#[derive(Default)]
 struct Scan {
-    unknown: Vec<Finding>,
-    duplicate: Vec<Finding>,
+    /// In the order of the body, each once.
+    found: Vec<Finding>,
     path: Vec<Segment>,
 }
 
 impl Scan {
+    fn note(&mut self, finding: fn(String) -> Finding) {
+        if self.found.len() >= FINDINGS_MAX {
+            return;
+        }
+        let finding = finding(self.path());
+        if !self.found.contains(&finding) {
+            self.found.push(finding);
+        }
+    }
+
     fn path(&self) -> String {
         let mut path = String::new();
         for segment in &self.path {
@@ -247,13 +245,11 @@ impl<'de> Visitor<'de> for Seed<'_> {
             let (inner, unknown) = below(place, &key);
             scan.path.push(Segment::Key(key));
             if !matches!(place, Place::Ignored) {
-                if duplicate && scan.duplicate.len() < FINDINGS_MAX {
-                    let finding = Finding::Duplicate(scan.path());
-                    if !scan.duplicate.contains(&finding) {
-                        scan.duplicate.push(finding);
-                    }
-                } else if unknown && scan.unknown.len() < FINDINGS_MAX {
-                    scan.unknown.push(Finding::Unknown(scan.path()));
+                // What nobody asked for is no duplicate on top of that.
+                if unknown {
+                    scan.note(Finding::Unknown);
+                } else if duplicate {
+                    scan.note(Finding::Duplicate);
                 }
             }
             let value = entries.next_value_seed(Seed { scan, place: inner })?;

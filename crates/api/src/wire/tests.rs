@@ -249,6 +249,20 @@ fn unknown_and_duplicate_fields_are_found_with_their_paths() {
     );
 }
 
+/// V01: in the order of the body; what is unknown is no duplicate as well.
+#[test]
+fn findings_come_in_the_order_of_the_body() {
+    let body =
+        br#"{"kind":"Pod","apiVersion":"v1","spec":{"unknown":1,"hostname":"a","hostname":"b","unknown":2}}"#;
+    assert_eq!(
+        findings("v1", "Pod", body),
+        [
+            Finding::Unknown("spec.unknown".to_owned()),
+            Finding::Duplicate("spec.hostname".to_owned()),
+        ]
+    );
+}
+
 #[test]
 fn unknown_fields_of_a_tree() {
     let pod = j!({"spec": {"containers": [{"name": "a", "bogus": 1}]}, "more": {}});

@@ -49,6 +49,9 @@ async fn v01_unknown_and_duplicate_fields_of_a_typed_object_are_told_in_every_wa
         .refused(400);
     let prefix = "Deployment in version \"v1\" cannot be handled as a Deployment: strict decoding error: ";
     assert_eq!(texts(&message, prefix), FINDINGS);
+    let in_order =
+        r#"unknown field "spec.unknown1", duplicate field "spec.paused", unknown field "spec.template"#;
+    assert!(message.contains(in_order), "{message}");
     assert_eq!(admin.get(&format!("{DEPLOYMENTS}/a")).await.code, 404);
     let reply = post(&admin, DEPLOYMENTS, "application/json", &body).await;
     let mut warnings: Vec<String> = reply
