@@ -18,7 +18,7 @@ pub fn add(paths: &mut Map<String, Value>, prefix: &str, resource: &Resource) {
             .map(|(method, verb)| ((*method).to_owned(), operation(resource, verb)))
             .collect();
         if !operations.is_empty() {
-            operations.insert("parameters".to_owned(), path_parameters(&path));
+            insert_some(&mut operations, path_parameters(&path));
             paths.insert(path, Value::Object(operations));
         }
     };
@@ -44,7 +44,14 @@ pub fn add(paths: &mut Map<String, Value>, prefix: &str, resource: &Resource) {
     }
 }
 
-fn path_parameters(path: &str) -> Value {
+/// An empty list is left out: clients in Go write what they have read without it, and it is not the same to them.
+fn insert_some(members: &mut Map<String, Value>, parameters: Vec<Value>) {
+    if !parameters.is_empty() {
+        members.insert("parameters".to_owned(), Value::Array(parameters));
+    }
+}
+
+fn path_parameters(path: &str) -> Vec<Value> {
     let named = |name: &&&str| path.contains(&format!("{{{name}}}"));
     ["name", "namespace"]
         .iter()
@@ -91,7 +98,6 @@ fn operation(resource: &Resource, verb: &str) -> Value {
         other => (other, &["dryRun", "propagationPolicy"], meta("Status")),
     };
     let mut operation = json!({
-        "parameters": parameters.iter().map(|name| query(name)).collect::<Vec<_>>(),
         "responses": {"200": {
             "description": "OK",
             "content": {"application/json": {"schema": reference(&answer)}},
@@ -103,6 +109,9 @@ fn operation(resource: &Resource, verb: &str) -> Value {
             "kind": resource.kind,
         },
     });
+    if let Some(members) = operation.as_object_mut() {
+        insert_some(members, parameters.iter().map(|name| query(name)).collect());
+    }
     if matches!(verb, "create" | "update") {
         operation["requestBody"] = json!({
             "required": true,
