@@ -133,8 +133,9 @@ fn state_of(facts: &Facts<'_>, container: &Container, init: bool) -> ContainerSt
                 ..ContainerState::default()
             });
             status.last_state = Some(last.unwrap_or_default());
+            // Init containers have no startup probe: they have started as soon as they run.
             let started = container.startup_probe.is_none() || probes.started == Some(true);
-            status.started = Some(if init && !sidecar { false } else { started });
+            status.started = Some(started);
             let ready = match &container.readiness_probe {
                 Some(_) => probes.ready == Some(true),
                 None => true,

@@ -170,8 +170,14 @@ fn p22_waiting_containers_say_what_for() {
     spec["initContainers"] = json!([{"name": "i"}]);
     let with_init = Case::new(spec, vec![container("i1", "i", "s", 0, running())]);
     assert_eq!(reason(&with_init), "PodInitializing");
-    let initialized = with_init.status();
-    let initialized = condition(&initialized, "Initialized");
+    let status = with_init.status();
+    let init = &status.init_container_statuses.as_ref().unwrap()[0];
+    assert_eq!(
+        (init.started, init.ready),
+        (Some(true), false),
+        "it runs, and isn't done"
+    );
+    let initialized = condition(&status, "Initialized");
     assert_eq!(initialized.reason.as_deref(), Some("ContainersNotInitialized"));
     assert_eq!(
         initialized.message.as_deref(),
