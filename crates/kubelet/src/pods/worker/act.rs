@@ -20,10 +20,18 @@ impl Worker {
             .kill
             .iter()
             .map(|kill| stop::kill_container(&agent, &pod, kill, ip.as_deref()));
-        let killed = tokio::select! {
-            killed = join_all(kills) => killed,
-            // The pod's end has a grace of its own, and it may be a shorter one.
-            () = self.mailbox.stopping().cancelled() => return Ok(()),
+        let mailbox = self.mailbox.clone();
+        let killed = {
+            let mut kills = std::pin::pin!(join_all(kills));
+            loop {
+                tokio::select! {
+                    biased;
+                    // The pod's end has a grace of its own, and it may be a shorter one.
+                    () = mailbox.stopping().cancelled() => return Ok(()),
+                    killed = &mut kills => break killed,
+                    mail = mailbox.next() => self.hear(mail),
+                }
+            }
         };
         if let Some(error) = killed.into_iter().find_map(Result::err) {
             tracing::warn!(

@@ -20,6 +20,16 @@ impl Worker {
         self.read_mail(mail);
     }
 
+    /// Reads mail while something else is waited for. What probes say is told at once: a container that takes its time to
+    /// end must not keep traffic on another that is not ready any more.
+    pub(super) fn hear(&mut self, mail: Mail) {
+        let is_probed = !mail.probes.is_empty();
+        self.read_mail(mail);
+        if is_probed {
+            self.publish(false);
+        }
+    }
+
     pub(super) fn read_mail(&mut self, mail: Mail) {
         if let Some(pod) = mail.pod {
             self.pod = pod;

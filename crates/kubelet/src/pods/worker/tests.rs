@@ -57,6 +57,24 @@ impl Bench {
         );
     }
 
+    /// Waits until the pod's status says that a container is ready, or is not.
+    async fn readiness(&self, container: &str, wanted: bool) {
+        let mut changes = self.agent.pods.subscribe();
+        let is_so = || {
+            let record = self.agent.pods.by_uid("u")?;
+            let status = record.pod.status.as_ref()?;
+            let mut all = status.container_statuses.iter().flatten();
+            Some(all.find(|status| status.name == container)?.ready == wanted)
+        };
+        let wait = async {
+            while is_so() != Some(true) {
+                changes.changed().await.unwrap();
+            }
+        };
+        let told = tokio::time::timeout(Duration::from_secs(20), wait).await;
+        assert!(told.is_ok(), "{container} is not told to be ready: {wanted}");
+    }
+
     fn phase(&self) -> String {
         let record = self.agent.pods.by_uid("u").unwrap();
         record

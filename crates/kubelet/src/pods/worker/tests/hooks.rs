@@ -80,6 +80,39 @@ async fn kill_of_one_container_does_not_hold_up_the_end_of_the_pod() {
     assert!((5.0..8.0).contains(&took), "{took}");
 }
 
+/// A container that takes its time to end keeps no traffic on another that is not ready any more.
+#[tokio::test]
+async fn readiness_of_others_is_told_while_a_container_is_killed() {
+    let bench = Bench::new();
+    bench.runtime.hanging.lock().push("down".into());
+    let lifecycle = json!({"preStop": {"exec": {"command": ["down"]}}});
+    let probe = json!({"exec": {"command": ["up"]}});
+    let spec = json!({"terminationGracePeriodSeconds": 600, "containers": [
+        {"name": "dying", "image": "i:1", "lifecycle": lifecycle},
+        {"name": "other", "image": "i:1", "readinessProbe": probe}]});
+    bench.run(&pod(spec), SeenPod::default());
+    bench.runtime.until("StartContainer other").await;
+    let ids = bench.runtime.running();
+    let say = |id: &String, kind, success| {
+        bench.mailbox.probe(ProbeNews {
+            container_id: id.clone(),
+            kind,
+            success,
+        });
+    };
+    let (dying, other) = (&ids[0], &ids[1]);
+    say(other, ProbeKind::Readiness, true);
+    bench.readiness("other", true).await;
+    say(dying, ProbeKind::Liveness, false);
+    bench.runtime.until("ExecSync dying down").await;
+    say(other, ProbeKind::Readiness, false);
+    bench.readiness("other", false).await;
+    assert!(
+        !bench.runtime.calls().contains(&"ended down".to_owned()),
+        "it is still being killed"
+    );
+}
+
 /// T09: the failed probe's own grace counts, not that of the pod.
 #[tokio::test]
 async fn t09_liveness_failure_with_a_grace_of_its_own_restarts_after_that() {
