@@ -18,6 +18,8 @@ pub struct Used {
     pub processes_max: Option<u64>,
     /// What went to and from disks, by device.
     pub disks: Vec<DiskUsed>,
+    /// How long its processes waited for disks. Cgroup v2 only.
+    pub io_pressure: Option<Pressure>,
 }
 
 /// What was read from and written to one device.
@@ -101,6 +103,11 @@ pub fn used(unified: bool, read: &Read<'_>) -> Used {
         processes: number(read("pids", "pids.current")),
         processes_max: number(read("pids", "pids.max")),
         disks: if unified { disks_v2(read) } else { disks_v1(read) },
+        io_pressure: unified
+            .then(|| read("io", "io.pressure"))
+            .flatten()
+            .as_deref()
+            .and_then(pressure),
     }
 }
 
@@ -399,8 +406,14 @@ mod tests {
                 "io.stat",
                 "8:0 rbytes=4096 wbytes=512 rios=3 wios=1 dbytes=0 dios=0\n",
             ),
+            (
+                "io.pressure",
+                "some avg10=2.00 avg60=0.00 avg300=0.00 total=7\nfull avg10=1.00 avg60=0.00 avg300=0.00 total=5\n",
+            ),
         ]);
         let used = used(true, &read);
+        let io = used.io_pressure.unwrap();
+        assert_eq!((io.some.avg10, io.full.total), (2.0, Duration::from_micros(5)));
         let cpu = used.cpu.unwrap();
         assert_eq!(cpu.total, Duration::from_millis(1500));
         let some = cpu.pressure.unwrap().some;

@@ -73,6 +73,7 @@ pub fn process(id: u32, unified: bool) -> Used {
             pressure: pressure("memory"),
             ..MemoryUsed::default()
         }),
+        io_pressure: pressure("io"),
         ..Used::default()
     }
 }

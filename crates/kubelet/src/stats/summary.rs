@@ -172,7 +172,7 @@ fn time(at: Timestamp) -> Value {
     json!(at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
-/// `cpu`, `memory` and `swap`, as far as they are known.
+/// `cpu`, `memory`, `swap` and `io`, as far as they are known.
 fn usage(measured: &Measured) -> Map<String, Value> {
     let mut object = Map::new();
     let at = time(measured.at);
@@ -205,6 +205,9 @@ fn usage(measured: &Measured) -> Map<String, Value> {
         if let Some(swap) = memory.swap {
             object.insert("swap".into(), json!({"time": at, "swapUsageBytes": swap}));
         }
+    }
+    if let Some(psi) = measured.used.io_pressure {
+        object.insert("io".into(), json!({"time": at, "psi": pressure(psi)}));
     }
     object
 }

@@ -1,6 +1,6 @@
 //! `/metrics/cadvisor`: the same measurements under cAdvisor's names and labels, which dashboards ask for.
 use super::{Family, Labelled};
-use crate::cgroups::usage::{CpuUsed, DiskUsed, MemoryUsed};
+use crate::cgroups::usage::{CpuUsed, DiskUsed, MemoryUsed, Pressure, Stall, Used};
 use crate::stats::open::Open;
 use crate::stats::summary::More;
 use crate::stats::{Interface, Measured, NodeStats, PodStats};
@@ -106,6 +106,31 @@ const FAMILIES: &[Family] = &[
         kind: Kind::Gauge,
         value: |measured| Some(measured.at.as_second() as f64),
     },
+];
+
+/// What processes waited for, and how to know how long.
+type Congestion = (&'static str, &'static str, fn(&Used) -> Option<Pressure>);
+
+const PRESSURES: &[Congestion] = &[
+    ("cpu", "CPU congestion", |used| used.cpu?.pressure),
+    ("memory", "memory congestion", |used| used.memory?.pressure),
+    ("io", "IO congestion", |used| used.io_pressure),
+];
+
+/// Whether some or all of them waited.
+type Waiting = (&'static str, &'static str, fn(&Pressure) -> Stall);
+
+const WAITS: &[Waiting] = &[
+    (
+        "waiting",
+        "Total time duration tasks in the container have waited",
+        |pressure| pressure.some,
+    ),
+    (
+        "stalled",
+        "Total time duration no tasks in the container could make progress",
+        |pressure| pressure.full,
+    ),
 ];
 
 /// What went to and from a disk, in cAdvisor's words.
@@ -271,6 +296,7 @@ pub fn text(stats: &NodeStats, more: &More, machine: &Machine) -> String {
         family.write(&mut text, &all);
     }
     faults(&mut text, &all);
+    pressures(&mut text, &all);
     disks(&mut text, &all);
     held(&mut text, stats, more);
     for (name, help, value) in NETWORK {
@@ -339,6 +365,19 @@ fn faults(text: &mut Text, all: &[Labelled<'_>]) {
         })
     });
     text.family("container_memory_failures_total", help, Kind::Counter, samples);
+}
+
+fn pressures(text: &mut Text, all: &[Labelled<'_>]) {
+    for (what, why, pressure) in PRESSURES {
+        for (verb, help, of) in WAITS {
+            let samples = all.iter().filter_map(|(labels, measured)| {
+                let waited = of(&pressure(&measured.used)?).total;
+                Some(one(labels.clone(), waited.as_secs_f64(), measured))
+            });
+            let name = format!("container_pressure_{what}_{verb}_seconds_total");
+            text.family(&name, &format!("{help} due to {why}."), Kind::Counter, samples);
+        }
+    }
 }
 
 /// Of what has not touched a disk yet, nothing is told as zero.
@@ -435,7 +474,6 @@ fn networks<'a>(stats: &'a NodeStats, more: &'a More) -> Vec<OfInterface<'a>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cgroups::usage::Used;
     use crate::stats::{ContainerStats, Layer, Packets};
     use jiff::Timestamp;
     use std::sync::Arc;
@@ -462,6 +500,13 @@ mod tests {
                     written_bytes: 512,
                     ..DiskUsed::default()
                 }],
+                io_pressure: Some(Pressure {
+                    some: Stall {
+                        total: Duration::from_millis(2500),
+                        ..Stall::default()
+                    },
+                    full: Stall::default(),
+                }),
                 ..Used::default()
             },
             nanocores: None,
@@ -547,9 +592,17 @@ mod tests {
              pod=\"web-n1\",ulimit=\"max_open_files\"} 1024 1000",
             "container_threads_max{container=\"c\",id=\"/kubepods/podu/abc\",image=\"i:1\",name=\"abc\",namespace=\"shop\",\
              pod=\"web-n1\"} 0 1000",
+            "container_pressure_io_waiting_seconds_total{container=\"c\",id=\"/kubepods/podu/abc\",image=\"i:1\",name=\"abc\",\
+             namespace=\"shop\",pod=\"web-n1\"} 2.5 1000",
+            "container_pressure_io_stalled_seconds_total{container=\"c\",id=\"/kubepods/podu/abc\",image=\"i:1\",name=\"abc\",\
+             namespace=\"shop\",pod=\"web-n1\"} 0 1000",
             "machine_cpu_cores 2",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }
+        assert!(
+            !text.contains("container_pressure_cpu"),
+            "what is not known is not told"
+        );
     }
 }
