@@ -56,6 +56,8 @@ pub struct FakeRuntime {
     pub can: Mutex<v1::RuntimeHandlerFeatures>,
     /// Images that have to be pulled.
     pub absent: Mutex<Vec<String>>,
+    /// Those that it lists.
+    pub images: Mutex<Vec<v1::Image>>,
     /// How often its containers were listed.
     pub lists: AtomicUsize,
     /// Images that lie in archives beside it.
@@ -505,7 +507,7 @@ impl RuntimeService for FakeRuntime {
         Ok(Vec::new())
     }
     async fn list_images(&self, _: Option<v1::ImageFilter>) -> Result<Vec<v1::Image>, CriError> {
-        Ok(Vec::new())
+        Ok(self.images.lock().clone())
     }
     async fn image_status(&self, image: &str) -> Result<Option<v1::Image>, CriError> {
         let is_absent = self.absent.lock().iter().any(|absent| absent == image);

@@ -141,10 +141,20 @@ impl Images {
 
     /// Looks every few minutes, for ever.
     pub async fn run(mut self) {
+        self.begin().await;
         loop {
             beat::next(PERIOD).await;
             let outcome = self.round(None).await;
             self.tell(outcome);
+        }
+    }
+
+    /// What is there already is known from now on: how long it has not been used is counted from here, not from the first
+    /// round.
+    async fn begin(&mut self) {
+        if let Err(error) = self.look().await {
+            // The runtime may just be starting.
+            tracing::debug!(%error, "images are not known yet");
         }
     }
 
@@ -280,6 +290,7 @@ fn is_used(image: &v1::Image, used: &HashSet<String>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::FakeRuntime;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -322,6 +333,23 @@ mod tests {
             ..policy()
         };
         assert_eq!(room(0).wanted(&off), 0);
+    }
+
+    #[tokio::test]
+    async fn g07_image_that_was_there_at_the_start_is_known_since_then() {
+        let runtime = Arc::<FakeRuntime>::default();
+        runtime.images.lock().push(v1::Image {
+            id: "sha256:a".into(),
+            ..v1::Image::default()
+        });
+        let shared = (PodsHandle::default(), Arc::default());
+        let configuration = KubeletConfiguration::default();
+        let mut images = Images::new(runtime, Recorder::disabled(), shared, "n1".into(), &configuration);
+        images.begin().await;
+        let begun = Instant::now();
+        let known = images.look().await.unwrap();
+        assert_eq!(known.len(), 1);
+        assert!(known[0].first_seen <= begun && known[0].last_used <= begun);
     }
 
     #[test]
