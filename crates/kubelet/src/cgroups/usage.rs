@@ -71,7 +71,8 @@ pub struct MemoryUsed {
     pub refusals: u64,
     pub kills: u64,
     pub reservation: u64,
-    pub swap_limit: u64,
+    /// None where it may swap as much as it likes.
+    pub swap_limit: Option<u64>,
     /// Cgroup v2 only.
     pub pressure: Option<Pressure>,
 }
@@ -245,16 +246,15 @@ fn memory_v1(read: &Read<'_>) -> Option<MemoryUsed> {
             .get("oom_kill")
             .copied()
             .unwrap_or(0),
-        reservation: limit_v1(read, "memory.soft_limit_in_bytes"),
+        reservation: limit_v1(read, "memory.soft_limit_in_bytes").unwrap_or(0),
         swap_limit: limit_v1(read, "memory.memsw.limit_in_bytes"),
         pressure: None,
     })
 }
 
-/// Bytes; 0 is no limit.
-fn limit_v1(read: &Read<'_>, file: &str) -> u64 {
-    let limit = number(read("memory", file)).filter(|limit| *limit < NO_LIMIT);
-    limit.unwrap_or(0)
+/// Bytes.
+fn limit_v1(read: &Read<'_>, file: &str) -> Option<u64> {
+    number(read("memory", file)).filter(|limit| *limit < NO_LIMIT)
 }
 
 fn memory_v2(read: &Read<'_>) -> Option<MemoryUsed> {
@@ -279,7 +279,7 @@ fn memory_v2(read: &Read<'_>) -> Option<MemoryUsed> {
             .copied()
             .unwrap_or(0),
         reservation: number(read("memory", "memory.low")).unwrap_or(0),
-        swap_limit: number(read("memory", "memory.swap.max")).unwrap_or(0),
+        swap_limit: number(read("memory", "memory.swap.max")),
         pressure: read("memory", "memory.pressure").as_deref().and_then(pressure),
     })
 }
@@ -424,7 +424,7 @@ mod tests {
             (750, 300, Some(2000))
         );
         assert_eq!((memory.swap, memory.pressure), (Some(0), None));
-        assert_eq!((memory.kills, memory.swap_limit, memory.peak), (1, 0, 1000));
+        assert_eq!((memory.kills, memory.swap_limit, memory.peak), (1, None, 1000));
         assert_eq!(used.processes, None);
         assert_eq!(
             (cpu.shares, cpu.quota, cpu.period),

@@ -203,7 +203,11 @@ fn usage(measured: &Measured) -> Map<String, Value> {
         }
         object.insert("memory".into(), value);
         if let Some(swap) = memory.swap {
-            object.insert("swap".into(), json!({"time": at, "swapUsageBytes": swap}));
+            let mut value = json!({"time": at, "swapUsageBytes": swap});
+            if let Some(limit) = memory.swap_limit {
+                value["swapAvailableBytes"] = json!(limit.saturating_sub(swap));
+            }
+            object.insert("swap".into(), value);
         }
     }
     if let Some(psi) = measured.used.io_pressure {

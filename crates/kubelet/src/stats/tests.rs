@@ -43,6 +43,8 @@ fn cgroup(dir: &Path, path: &str, microseconds: u64) {
     );
     write(dir, &format!("{path}/memory.current"), "4096\n");
     write(dir, &format!("{path}/memory.max"), "8192\n");
+    write(dir, &format!("{path}/memory.swap.current"), "1024\n");
+    write(dir, &format!("{path}/memory.swap.max"), "4096\n");
     let stalled = "some avg10=1.00 avg60=0.50 avg300=0.00 total=7\n";
     write(dir, &format!("{path}/io.pressure"), stalled);
 }
@@ -111,6 +113,7 @@ async fn n11_summary_has_node_pods_and_containers() {
     let container = &pod["containers"][0];
     assert_eq!(container["cpu"]["usageCoreNanoSeconds"], 5_000_000_000u64);
     assert_eq!(container["memory"]["availableBytes"], 4096);
+    assert_eq!(container["swap"]["swapAvailableBytes"], 3072);
     assert_eq!(container["io"]["psi"]["some"]["avg10"], 1.0);
     let claims = meter.claims_in_use().await;
     let [(claim, volume)] = Vec::from_iter(&claims)[..] else {

@@ -58,7 +58,7 @@ const FAMILIES: &[Family] = &[
     memory!(Gauge "container_spec_memory_reservation_limit_bytes", "Memory reservation limit for the container.",
         |memory| memory.reservation),
     memory!(Gauge "container_spec_memory_swap_limit_bytes", "Memory swap limit for the container.",
-        |memory| memory.swap_limit),
+        |memory| memory.swap_limit.unwrap_or(0)),
     Family {
         name: "container_spec_cpu_shares",
         help: "CPU share of the container.",

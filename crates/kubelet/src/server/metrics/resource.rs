@@ -16,6 +16,13 @@ fn swap(measured: &Measured) -> Option<f64> {
     Some(measured.used.memory?.swap? as f64)
 }
 
+/// Of those that are counted, and limited.
+fn swap_limit(measured: &Measured) -> Option<f64> {
+    let memory = measured.used.memory?;
+    memory.swap?;
+    Some(memory.swap_limit? as f64)
+}
+
 const fn family(
     name: &'static str,
     help: &'static str,
@@ -51,7 +58,7 @@ const NODE: [Family; 3] = [
     ),
 ];
 
-const CONTAINER: [Family; 3] = [
+const CONTAINER: [Family; 4] = [
     family(
         "container_cpu_usage_seconds_total",
         "Cumulative cpu time consumed by the container in core-seconds",
@@ -69,6 +76,12 @@ const CONTAINER: [Family; 3] = [
         "Current amount of the container swap usage in bytes",
         Kind::Gauge,
         swap,
+    ),
+    family(
+        "container_swap_limit_bytes",
+        "Current amount of the container swap limit in bytes",
+        Kind::Gauge,
+        swap_limit,
     ),
 ];
 
@@ -223,6 +236,15 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }
         assert!(!text.contains("swap"), "what is not known is not told:\n{text}");
+    }
+
+    #[test]
+    fn swap_limit_is_told_of_what_is_limited_to_none_too() {
+        let mut limited = measured(1, 1);
+        assert_eq!(swap_limit(&limited), None);
+        let memory = limited.used.memory.as_mut().unwrap();
+        (memory.swap, memory.swap_limit) = (Some(0), Some(0));
+        assert_eq!(swap_limit(&limited), Some(0.0));
     }
 
     #[test]
