@@ -26,7 +26,7 @@ mod tests {
     use super::*;
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
-    use std::io::ErrorKind;
+    use std::io::{ErrorKind, Read};
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::ExitStatusExt;
     use std::process::{Child, Command, Stdio};
@@ -46,12 +46,19 @@ mod tests {
 
     impl Running {
         fn start() -> Self {
+            let running = Self::given(&[]);
+            running.wait_until_asleep();
+            running
+        }
+
+        /// With these words after its name.
+        fn given(words: &[&str]) -> Self {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("pause");
             std::fs::write(&path, PROGRAM).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
             let mut command = Command::new(&path);
-            command.stdin(Stdio::null()).stdout(Stdio::null());
+            command.args(words).stdin(Stdio::null()).stdout(Stdio::piped());
             let child = loop {
                 match command.spawn() {
                     // A child of another test has the file open until it becomes its own program.
@@ -59,9 +66,7 @@ mod tests {
                     spawned => break spawned.unwrap(),
                 }
             };
-            let running = Self { child, _dir: dir };
-            running.wait_until_asleep();
-            running
+            Self { child, _dir: dir }
         }
 
         /// It sleeps nowhere but where it waits for signals.
@@ -92,6 +97,27 @@ mod tests {
             let status = running.child.wait().unwrap();
             assert_eq!((status.code(), status.signal()), (Some(0), None));
         }
+    }
+
+    /// kubeadm's upgrade waits for a Job of `pause -v`, and goes no further without its end.
+    #[test]
+    fn asked_for_its_version_it_says_it_and_ends() {
+        for word in ["-v", "-V"] {
+            let mut running = Running::given(&["x", "", "-", "-vv", word]);
+            let status = (0..100_000).find_map(|_| {
+                std::thread::yield_now();
+                running.child.try_wait().unwrap()
+            });
+            assert!(status.is_some_and(|status| status.success()), "{status:?}");
+            let mut said = String::new();
+            let mut stdout = running.child.stdout.take().unwrap();
+            stdout.read_to_string(&mut said).unwrap();
+            assert_eq!(said, format!("pause of orlop {}\n", env!("CARGO_PKG_VERSION")));
+        }
+        let mut running = Running::given(&["version", "--v", "-vv"]);
+        running.wait_until_asleep();
+        running.signal(Signal::SIGTERM);
+        assert!(running.child.wait().unwrap().success());
     }
 
     #[test]

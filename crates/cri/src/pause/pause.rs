@@ -3,6 +3,8 @@
 //!
 //! It blocks its three signals and waits for them instead of installing handlers: a blocked signal is queued even for
 //! PID 1, whose unhandled signals the kernel drops, and no handler means no signal trampoline to write.
+//!
+//! With `-v` it says its version and ends, as upstream's does: kubeadm runs it so, as a Job, before each upgrade.
 
 #![no_std]
 #![no_main]
@@ -11,6 +13,7 @@ use core::arch::{asm, global_asm};
 
 #[cfg(target_arch = "x86_64")]
 mod number {
+    pub const WRITE: usize = 1;
     pub const RT_SIGPROCMASK: usize = 14;
     pub const WAIT4: usize = 61;
     pub const RT_SIGTIMEDWAIT: usize = 128;
@@ -18,6 +21,7 @@ mod number {
 }
 #[cfg(target_arch = "aarch64")]
 mod number {
+    pub const WRITE: usize = 64;
     pub const EXIT_GROUP: usize = 94;
     pub const RT_SIGPROCMASK: usize = 135;
     pub const RT_SIGTIMEDWAIT: usize = 137;
@@ -29,6 +33,7 @@ global_asm!(
     ".globl _start",
     "_start:",
     "xor ebp, ebp",
+    "mov rdi, rsp",
     "and rsp, -16",
     "call {run}",
     "ud2",
@@ -40,6 +45,7 @@ global_asm!(
     "_start:",
     "mov x29, xzr",
     "mov x30, xzr",
+    "mov x0, sp",
     "bl {run}",
     "brk #1",
     run = sym run,
@@ -86,8 +92,37 @@ const SIG_BLOCK: usize = 0;
 const WNOHANG: usize = 1;
 /// The kernel's signal sets have 64 bits on both machines.
 const SIGNAL_SET_BYTES: usize = 8;
+const STDOUT: usize = 1;
 
-extern "C" fn run() -> ! {
+const VERSION: &str = concat!("pause of orlop ", env!("CARGO_PKG_VERSION"), "\n");
+
+/// Whether a word of the command line is `-v`, in either case. Byte by byte: comparing slices would call a libc.
+///
+/// # Safety
+/// `stack` must be what the kernel starts a program with: a number of words, and where each is, which ends with 0.
+unsafe fn wants_version(stack: *const usize) -> bool {
+    unsafe {
+        let (count, words) = (*stack, stack.add(1).cast::<*const u8>());
+        let mut index = 1;
+        while index < count {
+            let word = *words.add(index);
+            if *word == b'-' && *word.add(1) | 0x20 == b'v' && *word.add(2) == 0 {
+                return true;
+            }
+            index += 1;
+        }
+    }
+    false
+}
+
+extern "C" fn run(stack: *const usize) -> ! {
+    // SAFETY: `_start` hands on the stack as the kernel left it; the text is there for as long as the program.
+    unsafe {
+        if wants_version(stack) {
+            syscall(number::WRITE, STDOUT, VERSION.as_ptr() as usize, VERSION.len(), 0);
+            syscall(number::EXIT_GROUP, 0, 0, 0, 0);
+        }
+    }
     let signals: u64 = 1 << (SIGINT - 1) | 1 << (SIGTERM - 1) | 1 << (SIGCHLD - 1);
     let set = &raw const signals as usize;
     // SAFETY: `set` points to 8 bytes that live until exit; null pointers mean "don't tell" in these calls.
