@@ -91,7 +91,7 @@ pub use accounts::Accounts;
 pub use autoscaler::AutoscalerConfig;
 pub use daemonset::insight;
 pub use node_lifecycle::{Grace, NodeLifecycleConfig, Pace};
-pub use node_ranges::{ClusterRange, RangeError};
+pub use node_ranges::{ClusterRange, NodeBits, RangeError};
 pub use root_ca::RootCa;
 pub use run::{CertificateSigning, ControllersConfig, ControllersError, run, run_measured};
 pub use selection::{Selection, UnknownController};

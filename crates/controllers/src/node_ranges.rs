@@ -4,4 +4,4 @@ mod controller;
 mod plan;
 
 pub use controller::NodeRanges;
-pub use plan::{ClusterRange, RangeError};
+pub use plan::{ClusterRange, NodeBits, RangeError};

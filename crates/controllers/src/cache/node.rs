@@ -39,8 +39,8 @@ pub struct NodeView {
     pub heartbeat: Option<Timestamp>,
     /// metadata.creationTimestamp.
     pub created: Option<Timestamp>,
-    /// spec.podCIDR.
-    pub pod_range: Option<String>,
+    /// spec.podCIDRs, or spec.podCIDR.
+    pub pod_ranges: Box<[String]>,
     /// Annotation `orlop.dev/node-gate-opened`.
     pub gates_opened: Option<Box<str>>,
     /// Annotation [`NODE_TTL`], if it is a number.
@@ -86,7 +86,11 @@ impl Projection for NodeView {
         let gates_opened = annotation(NODE_GATE_OPENED).map(|sets| sets.as_str().into());
         let ttl = annotation(NODE_TTL).and_then(|ttl| ttl.parse().ok());
         let created = metadata.creation_timestamp.take().map(|time| time.0);
-        let pod_range = node.spec.as_mut().and_then(|spec| spec.pod_cidr.take());
+        let pod_ranges = node.spec.as_mut().map(|spec| {
+            let one = spec.pod_cidr.take();
+            let all = spec.pod_cidrs.take().filter(|all| !all.is_empty());
+            all.unwrap_or_else(|| Vec::from_iter(one)).into_boxed_slice()
+        });
         let status = node.status.take().unwrap_or_default();
         let conditions = status.conditions.unwrap_or_default();
         let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
@@ -101,7 +105,7 @@ impl Projection for NodeView {
             gates_opened,
             ttl,
             created,
-            pod_range,
+            pod_ranges: pod_ranges.unwrap_or_default(),
             conditions: CONDITIONS.share(conditions.collect()),
             heartbeat,
             node: KeptNode::without_room(node),

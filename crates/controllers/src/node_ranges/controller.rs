@@ -1,4 +1,4 @@
-//! Listens to nodes; writes the range of one that has none. One worker: two nodes must not get the same.
+//! Listens to nodes; writes the range of one that has none, of each family. One worker: two nodes must not get the same.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -39,12 +39,12 @@ impl NodeRanges {
             {
                 // A range is free again, which others may be without.
                 for node in cache.nodes.store().all() {
-                    if node.pod_range.is_none() {
+                    if node.pod_ranges.is_empty() {
                         on.add(node.key.clone());
                     }
                 }
             }
-            if change.new.as_ref().is_some_and(|node| node.pod_range.is_none()) {
+            if change.new.as_ref().is_some_and(|node| node.pod_ranges.is_empty()) {
                 on.add(change.latest().key.clone());
             }
         });
@@ -74,27 +74,27 @@ impl NodeRanges {
 
     async fn sync(&self, key: &ObjectKey) -> Result<(), kube::Error> {
         let nodes = self.cache.nodes.store();
-        if nodes.get(key).is_none_or(|node| node.pod_range.is_some()) {
+        if nodes.get(key).is_none_or(|node| !node.pod_ranges.is_empty()) {
             return Ok(());
         }
         let seen: HashSet<String> = nodes
             .all()
             .iter()
-            .filter_map(|node| node.pod_range.clone())
+            .flat_map(|node| node.pod_ranges.to_vec())
             .collect();
         let mut given = self.given.lock().await;
         given.retain(|range| !seen.contains(range));
         let taken: HashSet<String> = seen.union(&given).cloned().collect();
-        let Some(range) = self.range.free(&taken) else {
+        let Some(ranges) = self.range.free(&taken) else {
             tracing::warn!(node = %key.name, "every range of pod addresses is taken: the node gets none");
             return Ok(());
         };
         let api: Api<core::Node> = Api::all(self.client.clone());
-        let patch = Patch::Merge(json!({"spec": {"podCIDR": range, "podCIDRs": [range]}}));
+        let patch = Patch::Merge(json!({"spec": {"podCIDR": ranges.first(), "podCIDRs": ranges}}));
         match api.patch(&key.name, &PatchParams::default(), &patch).await {
             Ok(_) => {
-                tracing::info!(node = %key.name, range, "node has a range of pod addresses");
-                given.insert(range);
+                tracing::info!(node = %key.name, ranges = ranges.join(","), "node has a range of pod addresses");
+                given.extend(ranges);
                 Ok(())
             }
             // Somebody was faster: its range can't change any more.

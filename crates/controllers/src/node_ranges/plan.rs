@@ -1,13 +1,13 @@
 //! Which range a node gets. Pure.
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Why a cluster range can't be shared out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RangeError {
     /// Not of the form.
-    #[error("{0:?} is no IPv4 range such as 10.244.0.0/16")]
+    #[error("{0:?} is no range such as 10.244.0.0/16, nor one of IPv4 and one of IPv6, comma-separated")]
     Form(String),
     /// A node would get more than there is.
     #[error(
@@ -16,22 +16,64 @@ pub enum RangeError {
     Mask { cluster: u8, node: u8 },
 }
 
-/// The cluster's range, in equal parts.
+/// How many bits all addresses of a node's range have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeBits {
+    pub ipv4: u8,
+    pub ipv6: u8,
+}
+
+impl Default for NodeBits {
+    /// Upstream's.
+    fn default() -> Self {
+        Self { ipv4: 24, ipv6: 64 }
+    }
+}
+
+/// The cluster's range, or one of each family, in equal parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterRange {
-    first: u32,
+    families: Vec<Family>,
+}
+
+impl ClusterRange {
+    /// A range or, comma-separated, one of each family, the preferred one first; in parts of `node_bits`.
+    pub fn new(cidrs: &str, node_bits: NodeBits) -> Result<Self, RangeError> {
+        let families = cidrs.split(',').map(|cidr| Family::new(cidr.trim(), node_bits));
+        let families = families.collect::<Result<Vec<_>, _>>()?;
+        match families.as_slice() {
+            [_] => {}
+            [one, other] if one.first.is_ipv4() != other.first.is_ipv4() => {}
+            _ => return Err(RangeError::Form(cidrs.to_owned())),
+        }
+        Ok(Self { families })
+    }
+
+    /// Of each family the first part that nobody has; none where one family has no more.
+    pub fn free(&self, taken: &HashSet<String>) -> Option<Vec<String>> {
+        self.families.iter().map(|family| family.free(taken)).collect()
+    }
+}
+
+/// What a cluster has of one family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Family {
+    first: IpAddr,
     parts: u32,
     node_bits: u8,
 }
 
-impl ClusterRange {
-    /// `cidr` in parts of `/node_bits`.
-    pub fn new(cidr: &str, node_bits: u8) -> Result<Self, RangeError> {
+impl Family {
+    fn new(cidr: &str, node_bits: NodeBits) -> Result<Self, RangeError> {
         let bad = || RangeError::Form(cidr.to_owned());
         let (address, bits) = cidr.split_once('/').ok_or_else(bad)?;
-        let address: Ipv4Addr = address.parse().map_err(|_| bad())?;
+        let address: IpAddr = address.parse().map_err(|_| bad())?;
         let bits: u8 = bits.parse().map_err(|_| bad())?;
-        if !(1..=32).contains(&bits) || node_bits > 32 {
+        let (all, node_bits) = match address {
+            IpAddr::V4(_) => (32, node_bits.ipv4),
+            IpAddr::V6(_) => (128, node_bits.ipv6),
+        };
+        if !(1..=all).contains(&bits) || node_bits > all {
             return Err(bad());
         }
         if node_bits < bits {
@@ -40,25 +82,42 @@ impl ClusterRange {
                 node: node_bits,
             });
         }
+        let first = match address {
+            IpAddr::V4(address) => {
+                IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & (u32::MAX << (32 - bits))))
+            }
+            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(
+                address.to_bits() & (u128::MAX << (128 - bits)),
+            )),
+        };
         Ok(Self {
-            first: u32::from(address) & (u32::MAX << (32 - bits)),
+            first,
             parts: 1 << (node_bits - bits).min(31),
             node_bits,
         })
     }
 
-    /// The first part that nobody has.
-    pub fn free(&self, taken: &HashSet<String>) -> Option<String> {
+    fn free(&self, taken: &HashSet<String>) -> Option<String> {
         (0..self.parts)
             .map(|part| self.part(part))
             .find(|range| !taken.contains(range))
     }
 
+    /// Within the cluster's range by construction.
     fn part(&self, part: u32) -> String {
-        let size = u64::from(part) << (32 - self.node_bits);
-        // Within the cluster's range by construction.
-        let address = self.first | u32::try_from(size).unwrap_or(0);
-        format!("{}/{}", Ipv4Addr::from(address), self.node_bits)
+        let address = match self.first {
+            IpAddr::V4(first) => {
+                let offset = u64::from(part) << (32 - self.node_bits);
+                IpAddr::V4(Ipv4Addr::from_bits(
+                    first.to_bits() | u32::try_from(offset).unwrap_or(0),
+                ))
+            }
+            IpAddr::V6(first) => {
+                let offset = u128::from(part) << (128 - self.node_bits);
+                IpAddr::V6(Ipv6Addr::from_bits(first.to_bits() | offset))
+            }
+        };
+        format!("{address}/{}", self.node_bits)
     }
 }
 
@@ -70,41 +129,76 @@ mod tests {
         ranges.iter().map(ToString::to_string).collect()
     }
 
+    fn cluster(cidrs: &str) -> ClusterRange {
+        ClusterRange::new(cidrs, NodeBits::default()).unwrap()
+    }
+
+    fn free(range: &ClusterRange, have: &[&str]) -> Option<String> {
+        range.free(&taken(have)).map(|ranges| ranges.join(","))
+    }
+
     #[test]
     fn nodes_get_the_first_range_that_is_free() {
-        let range = ClusterRange::new("10.244.0.0/16", 24).unwrap();
+        let range = cluster("10.244.0.0/16");
         for (have, want) in [
             (&[][..], "10.244.0.0/24"),
             (&["10.244.0.0/24"], "10.244.1.0/24"),
             (&["10.244.0.0/24", "10.244.2.0/24"], "10.244.1.0/24"),
             (&["192.168.0.0/24"], "10.244.0.0/24"),
         ] {
-            assert_eq!(range.free(&taken(have)).as_deref(), Some(want));
+            assert_eq!(free(&range, have).as_deref(), Some(want));
         }
-        let small = ClusterRange::new("10.0.0.128/25", 26).unwrap();
-        let all = taken(&["10.0.0.128/26", "10.0.0.192/26"]);
-        assert_eq!(small.free(&all), None);
+        let bits = NodeBits { ipv4: 26, ipv6: 64 };
+        let small = ClusterRange::new("10.0.0.128/25", bits).unwrap();
+        assert_eq!(free(&small, &["10.0.0.128/26", "10.0.0.192/26"]), None);
+    }
+
+    /// kubeadm with `podSubnet: 10.244.0.0/16,fd00:10:244::/56`.
+    #[test]
+    fn nodes_of_two_families_get_a_range_of_each_in_the_clusters_order() {
+        let both = cluster("10.244.0.0/16,fd00:10:244::/56");
+        for (have, want) in [
+            (&[][..], "10.244.0.0/24,fd00:10:244::/64"),
+            (
+                &["10.244.0.0/24", "fd00:10:244::/64"],
+                "10.244.1.0/24,fd00:10:244:1::/64",
+            ),
+            (
+                &["10.244.0.0/24", "fd00:10:244:1::/64"],
+                "10.244.1.0/24,fd00:10:244::/64",
+            ),
+        ] {
+            assert_eq!(free(&both, have).as_deref(), Some(want));
+        }
+        let six = cluster("fd00:10:244::9/56, 10.244.0.0/16");
+        assert_eq!(free(&six, &[]).as_deref(), Some("fd00:10:244::/64,10.244.0.0/24"));
+        let narrow = cluster("10.244.0.0/16,fd00::/64");
+        assert_eq!(free(&narrow, &["fd00::/64"]), None);
+        assert_eq!(
+            free(&cluster("fd00::/63"), &["fd00::/64"]).as_deref(),
+            Some("fd00:0:0:1::/64")
+        );
     }
 
     #[test]
     fn what_cannot_be_shared_out_is_refused() {
-        for (cidr, bits) in [
-            ("10.0.0.0", 24),
-            ("10.0.0.0/x", 24),
-            ("fd00::/64", 80),
-            ("10.0.0.0/0", 24),
+        let of = |cidrs: &str, ipv4: u8| ClusterRange::new(cidrs, NodeBits { ipv4, ipv6: 64 });
+        for cidrs in [
+            "10.0.0.0",
+            "10.0.0.0/x",
+            "10.0.0.0/0",
+            "10.0.0.0/33",
+            "",
+            "10.0.0.0/16,",
+            "10.0.0.0/16,10.1.0.0/16",
+            "10.0.0.0/16,fd00::/48,fd01::/48",
         ] {
-            assert!(
-                matches!(ClusterRange::new(cidr, bits), Err(RangeError::Form(_))),
-                "{cidr}"
-            );
+            assert!(matches!(of(cidrs, 24), Err(RangeError::Form(_))), "{cidrs}");
         }
-        assert_eq!(
-            ClusterRange::new("10.0.0.0/24", 16),
-            Err(RangeError::Mask {
-                cluster: 24,
-                node: 16
-            })
-        );
+        for (cidrs, ipv4, cluster, node) in
+            [("10.0.0.0/24", 16, 24, 16), ("10.0.0.0/16,fd00::/80", 24, 80, 64)]
+        {
+            assert_eq!(of(cidrs, ipv4), Err(RangeError::Mask { cluster, node }));
+        }
     }
 }

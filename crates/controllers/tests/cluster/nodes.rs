@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, DeleteParams, EvictParams, Patch, PatchParams, PostParams};
-use orlop_controllers::ClusterRange;
+use orlop_controllers::{ClusterRange, NodeBits};
 use serde_json::{Value, json};
 
 use crate::harness::{Cluster, eventually};
@@ -166,9 +166,15 @@ async fn a_disruption_budget_limits_evictions() {
 #[tokio::test]
 async fn every_node_gets_a_range_of_its_own_and_a_range_that_is_free_again_is_given_out() {
     let cluster = Cluster::bare().await;
-    cluster.run_controllers_sharing(Some(ClusterRange::new("10.244.0.0/22", 24).unwrap()));
+    let shared = ClusterRange::new("10.244.0.0/22,fd00::/56", NodeBits::default()).unwrap();
+    cluster.run_controllers_sharing(Some(shared));
     let nodes: Api<Node> = Api::all(cluster.client.clone());
-    let range = async |name: &str| -> Option<String> { nodes.get(name).await.unwrap().spec?.pod_cidr };
+    let range = async |name: &str| -> Option<String> {
+        let spec = nodes.get(name).await.unwrap().spec?;
+        let (first, both) = (spec.pod_cidr?, spec.pod_cidrs?);
+        assert_eq!((both.len(), &both[0]), (2, &first), "one of each family");
+        Some(first)
+    };
     let names = ["a", "b", "c", "d"];
     for name in names {
         cluster.add_node(name, json!({})).await;

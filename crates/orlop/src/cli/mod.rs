@@ -345,6 +345,8 @@ mod tests {
              --leader-elect=true --requestheader-client-ca-file=/etc/kubernetes/pki/front-proxy-ca.crt \
              --root-ca-file=/etc/kubernetes/pki/ca.crt --service-account-private-key-file=/etc/kubernetes/pki/sa.key \
              --service-cluster-ip-range=10.96.0.0/12 --use-service-account-credentials=true",
+            "kube-controller-manager --kubeconfig=/k --allocate-node-cidrs=true --cluster-cidr=10.244.0.0/16,fd00:10:244::/56 \
+             --node-cidr-mask-size-ipv4=24 --node-cidr-mask-size-ipv6=64 --service-cluster-ip-range=10.96.0.0/16,fd00:10:96::/112",
             "kube-scheduler --authentication-kubeconfig=/etc/kubernetes/scheduler.conf \
              --authorization-kubeconfig=/etc/kubernetes/scheduler.conf --bind-address=127.0.0.1 \
              --kubeconfig=/etc/kubernetes/scheduler.conf --leader-elect=true",

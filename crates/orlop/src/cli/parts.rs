@@ -5,6 +5,7 @@ use super::kubelet_flags::ConfigurationFlags;
 use super::{LogArgs, RootArg};
 use clap::Args;
 use orlop_apiserver::ServiceRange;
+use orlop_controllers::NodeBits;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -284,17 +285,15 @@ pub struct ControllerManagerArgs {
     #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set, default_value_t = false,
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub allocate_node_cidrs: bool,
-    /// Pod addresses of the cluster, an IPv4 range.
+    /// Pod addresses of the cluster, a range or one of each family, comma-separated: the preferred one first.
     #[arg(long, value_name = "CIDR")]
     pub cluster_cidr: Option<String>,
-    /// Size of a node's range.
-    #[arg(
-        long,
-        alias = "node-cidr-mask-size-ipv4",
-        value_name = "BITS",
-        default_value_t = 24
-    )]
-    pub node_cidr_mask_size: u8,
+    /// Size of a node's range [default: 24 of IPv4, 64 of IPv6].
+    #[arg(long, alias = "node-cidr-mask-size-ipv4", value_name = "BITS")]
+    pub node_cidr_mask_size: Option<u8>,
+    /// Size of its range of IPv6 where there is one of IPv4, too [default: 64].
+    #[arg(long, value_name = "BITS")]
+    pub node_cidr_mask_size_ipv6: Option<u8>,
     /// Finished pods that are kept for people to look at; all of them with 0 or less.
     #[arg(
         long,
@@ -316,6 +315,19 @@ pub struct ControllerManagerArgs {
     pub secure_port: u16,
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+impl ControllerManagerArgs {
+    /// Of the only family it is the one size that is meant; of two, each has its own.
+    pub fn node_bits(&self) -> NodeBits {
+        let cidrs = self.cluster_cidr.as_deref().unwrap_or_default();
+        let usual = NodeBits::default();
+        let alone = self.node_cidr_mask_size.filter(|_| !cidrs.contains(','));
+        NodeBits {
+            ipv4: self.node_cidr_mask_size.unwrap_or(usual.ipv4),
+            ipv6: self.node_cidr_mask_size_ipv6.or(alone).unwrap_or(usual.ipv6),
+        }
+    }
 }
 
 /// When and how fast nodes are given up.
@@ -518,12 +530,32 @@ fn goaway_chance(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
 
     #[test]
     fn a_pause_of_nothing_is_refused() {
         assert_eq!(lasting("15s"), Ok(Duration::from_secs(15)));
         assert_eq!(lasting("0s").unwrap_err(), "0s: must be greater than 0");
         assert!(lasting("soon").is_err());
+    }
+
+    #[test]
+    fn sizes_of_nodes_ranges_are_of_their_family() {
+        let bits = |flags: &str| {
+            let words = format!("orlop controller-manager --kubeconfig=/k {flags}");
+            let cli = crate::cli::Cli::try_parse_from(words.split_whitespace()).unwrap();
+            let crate::cli::Command::ControllerManager(arguments) = cli.command else {
+                panic!("{words}");
+            };
+            let NodeBits { ipv4, ipv6 } = arguments.node_bits();
+            (ipv4, ipv6)
+        };
+        let both = "--cluster-cidr=10.244.0.0/16,fd00::/56";
+        assert_eq!(bits(both), (24, 64));
+        assert_eq!(bits(&format!("{both} --node-cidr-mask-size-ipv4=25")), (25, 64));
+        assert_eq!(bits(&format!("{both} --node-cidr-mask-size-ipv6=72")), (24, 72));
+        assert_eq!(bits("--cluster-cidr=10.0.0.0/8 --node-cidr-mask-size=20").0, 20);
+        assert_eq!(bits("--cluster-cidr=fd00::/56 --node-cidr-mask-size=80").1, 80);
     }
 
     #[test]

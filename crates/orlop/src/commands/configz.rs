@@ -46,6 +46,7 @@ fn path(path: Option<&PathBuf>) -> String {
 pub fn controller_manager(arguments: &ControllerManagerArgs) -> Value {
     let FaceArgs { bind_address, .. } = &arguments.face;
     let (nodes, scaler) = (&arguments.nodes, &arguments.autoscaler);
+    let bits = arguments.node_bits();
     json!({"kubecontrollermanager.config.k8s.io": {
         "Generic": {
             "Address": bind_address.to_string(),
@@ -71,7 +72,7 @@ pub fn controller_manager(arguments: &ControllerManagerArgs) -> Value {
             "HorizontalPodAutoscalerCPUInitializationPeriod": go(scaler.cpu_initialization_period),
             "HorizontalPodAutoscalerInitialReadinessDelay": go(scaler.initial_readiness_delay),
         },
-        "NodeIPAMController": {"NodeCIDRMaskSize": arguments.node_cidr_mask_size},
+        "NodeIPAMController": {"NodeCIDRMaskSize": bits.ipv4, "NodeCIDRMaskSizeIPv6": bits.ipv6},
         "NodeLifecycleController": {
             "NodeMonitorGracePeriod": go(nodes.monitor_grace_period),
             "NodeStartupGracePeriod": go(nodes.startup_grace_period),

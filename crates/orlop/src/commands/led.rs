@@ -51,7 +51,7 @@ pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> 
     let node_ranges = match (&arguments.cluster_cidr, arguments.allocate_node_cidrs) {
         (Some(range), true) => Some(orlop_controllers::ClusterRange::new(
             range,
-            arguments.node_cidr_mask_size,
+            arguments.node_bits(),
         )?),
         (None, true) => bail!("--allocate-node-cidrs needs --cluster-cidr"),
         (_, false) => None,

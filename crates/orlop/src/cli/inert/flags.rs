@@ -239,7 +239,6 @@ const CONTROLLER_MANAGER: Flags = &[
     ("mirroring-endpointslice-updates-batch-period", NotYet),
     ("mirroring-max-endpoints-per-subset", NotYet),
     ("namespace-sync-period", Always),
-    ("node-cidr-mask-size-ipv6", NotYet),
     ("node-monitor-period", Always),
     ("pod-eviction-timeout", Always),
     ("pv-recycler-increment-timeout-nfs", NotYet),
