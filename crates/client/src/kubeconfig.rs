@@ -68,6 +68,18 @@ pub fn client_certificate(path: &Path) -> Result<Option<ClientCertificate>, Conn
     }))
 }
 
+/// Certificate and key of a kubeconfig's current user, PEM, if both are in the kubeconfig itself.
+pub fn embedded_certificate(path: &Path) -> Result<Option<(String, String)>, ConnectError> {
+    let config = read(path)?;
+    // As it would be written: keys are told in no other way.
+    let user = serde_json::to_value(current_user(&config)).unwrap_or_default();
+    let text = |field: &str| {
+        let bytes = engine().decode(user[field].as_str()?).ok()?;
+        String::from_utf8(bytes).ok()
+    };
+    Ok(text("client-certificate-data").zip(text("client-key-data")))
+}
+
 /// What the current user is called in a kubeconfig; for a node agent's that orlop wrote, `system:node:<name>`.
 pub fn user_name(path: &Path) -> Result<Option<String>, ConnectError> {
     Ok(current_user_name(&read(path)?))
@@ -158,9 +170,30 @@ mod tests {
         );
         let path = dir.path().join("kubelet.conf");
         std::fs::write(&path, written.to_string()).unwrap();
+        assert_eq!(embedded_certificate(&path).unwrap(), None);
         let found = client_certificate(&path).unwrap().unwrap();
         assert_eq!(found.file, Some(pem));
         assert_eq!(pem::parse_many(&found.text).unwrap().len(), 1, "{}", found.text);
+    }
+
+    #[test]
+    fn certificate_and_key_are_read_out_of_a_kubeconfig_that_holds_both() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("kubelet.conf");
+        let (certificate, key) = (engine().encode(CERTIFICATE), engine().encode(KEY));
+        let write = |user: Value| {
+            let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
+                "users": [{"name": "u", "user": user}],
+                "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}]});
+            std::fs::write(&path, config.to_string()).unwrap();
+        };
+        write(json!({"client-certificate-data": certificate, "client-key-data": key}));
+        let both = Some((CERTIFICATE.to_owned(), KEY.to_owned()));
+        assert_eq!(embedded_certificate(&path).unwrap(), both);
+        write(json!({"client-certificate-data": certificate, "client-key": "/elsewhere"}));
+        assert_eq!(embedded_certificate(&path).unwrap(), None);
+        write(json!({"token": "a.b"}));
+        assert_eq!(embedded_certificate(&path).unwrap(), None);
     }
 
     #[test]

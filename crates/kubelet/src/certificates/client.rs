@@ -5,11 +5,11 @@ use super::{LOOK_EVERY, leaf};
 use crate::metrics::Certificates;
 use jiff::Timestamp;
 use kube::Client;
-use orlop_client::kubeconfig::{client_certificate, with_certificate_file};
+use orlop_client::kubeconfig::{client_certificate, embedded_certificate, with_certificate_file};
 use orlop_client::{ConnectError, FileVersion, Followed, Replaceable, connect, connect_as, connect_measured};
 use orlop_metrics::CallMetrics;
 use orlop_pki::{Asking, Leaf, PkiError, RenewedLeaf, Usage, Validity, write_private};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Where the agent's identity comes from.
@@ -161,11 +161,12 @@ impl ClientCertificate {
             },
         };
         let stored = if options.rotate { files.read()? } else { None };
-        let validity = stored
+        let kept = stored
             .as_ref()
             .and_then(|leaf| Validity::of_pem(&leaf.certificate));
         let can_bootstrap = options.bootstrap_kubeconfig.is_some();
-        let begin = plan::begin(given, validity, can_bootstrap, Timestamp::now());
+        let now = Timestamp::now();
+        let begin = plan::begin(given, kept, can_bootstrap, now);
         self.bootstrapping = false;
         match (begin, stored) {
             (None, _) => {
@@ -180,6 +181,10 @@ impl ClientCertificate {
             (Some(Begin::Given(validity)), _) => {
                 self.ways
                     .replace(connect_measured(kubeconfig, options.calls.clone()).await?);
+                let is_good = |validity: Option<Validity>| validity.is_some_and(|one| !one.has_ended(now));
+                if options.rotate && is_good(validity) && !is_good(kept) {
+                    keep(kubeconfig, files, now);
+                }
                 self.in_use = validity.map(|validity| self.used(validity, None));
             }
             (Some(Begin::Bootstrap | Begin::Stored(_)), _) => self.bootstrapping = true,
@@ -293,6 +298,22 @@ impl ClientCertificate {
 
     fn request(&self) -> orlop_pki::LeafRequest {
         leaf(&self.options.node_name, Usage::Client, Vec::new(), Vec::new())
+    }
+}
+
+/// Puts the certificate that a kubeconfig holds where the renewed ones will be, as upstream's agent does. kubeadm looks there
+/// when a first master is up: if the file is there, the kubeconfig names it from then on and holds none itself.
+fn keep(kubeconfig: &Path, files: &RenewedLeaf, now: Timestamp) {
+    let kept = match embedded_certificate(kubeconfig) {
+        Ok(Some((certificate, key))) => files
+            .save(&Leaf { certificate, key }, now)
+            .map_err(CertificateError::from),
+        Ok(None) => return,
+        Err(error) => Err(error.into()),
+    };
+    // The agent has what it needs all the same.
+    if let Err(error) = kept {
+        tracing::warn!(%error, "the node agent's client certificate is in its kubeconfig alone");
     }
 }
 

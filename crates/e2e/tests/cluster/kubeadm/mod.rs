@@ -25,6 +25,7 @@ fn kubeadms_files_and_phases_make_a_cluster_of_an_orlop_kubelet_and_orlop_images
     }
     run.init();
     run.join();
+    run.upgrade_check();
     run.addons();
 }
 
@@ -223,6 +224,8 @@ impl Run {
             "{node}"
         );
         assert_eq!(node["spec"]["podCIDR"], "10.244.0.0/24");
+        // kubelet-finalize: the kubeconfig names this link from now on, and the kubelet is started again.
+        self.sh(MASTER, "test -L /var/lib/kubelet/pki/kubelet-client-current.pem");
     }
 
     /// The phases that write to the API: as super-admin first, then as the administrator.
@@ -346,6 +349,19 @@ impl Run {
 }
 
 impl Run {
+    /// Before an upgrade kubeadm looks whether there is a node for pods, and whether a Job of the sandbox's image ends.
+    fn upgrade_check(&self) {
+        let kubectl = &self.cluster.kubectl;
+        let free = kubectl.ok("get nodes --field-selector spec.unschedulable=false -o name");
+        assert_eq!(free.lines().count(), 2, "{free}");
+        let made = kubectl.feed("create -o name", include_str!("upgrade-health-check.yaml"));
+        let job = made.trim();
+        kubectl.patiently(&format!(
+            "wait -n kube-system --for=condition=Complete --timeout=15s {job}"
+        ));
+        kubectl.ok(&format!("delete -n kube-system --cascade=foreground {job}"));
+    }
+
     /// The add-ons are accepted, and their pods say why they do not run: nobody has their images.
     fn addons(&self) {
         let kubectl = &self.cluster.kubectl;

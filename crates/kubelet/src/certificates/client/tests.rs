@@ -107,6 +107,35 @@ async fn a_kubeconfig_that_is_put_in_the_place_of_one_that_is_over_ends_the_wait
     assert!(!certificate.in_use.unwrap().validity.has_ended(Timestamp::now()));
 }
 
+/// kubeadm's phase kubelet-finalize: `kubelet.conf` names the link afterwards, if that is there.
+#[tokio::test]
+async fn the_certificate_in_a_kubeconfig_is_where_renewed_ones_will_be() {
+    let disk = Disk::new();
+    disk.write_kubeconfig();
+    let options = disk.options(false);
+    let files = RenewedLeaf::new(&options.directory, "kubelet-client");
+    let rotate = false;
+    ClientCertificate::start(ClientOptions {
+        rotate,
+        ..options.clone()
+    })
+    .await
+    .unwrap();
+    assert!(files.read().unwrap().is_none(), "nothing will be renewed");
+
+    let (_client, certificate) = ClientCertificate::start(options.clone()).await.unwrap();
+    let used = certificate.in_use.unwrap().validity;
+    let kept = files.read().unwrap().unwrap();
+    assert_eq!(Validity::of_pem(&kept.certificate), Some(used));
+    let link = std::fs::read_link(files.current()).unwrap();
+
+    let written = with_certificate_file(&options.kubeconfig, &files.current()).unwrap();
+    std::fs::write(&options.kubeconfig, orlop_api::wire::to_yaml(&written)).unwrap();
+    let (_client, certificate) = ClientCertificate::start(options).await.unwrap();
+    assert_eq!(certificate.in_use.unwrap().validity, used);
+    assert_eq!(std::fs::read_link(files.current()).unwrap(), link);
+}
+
 #[tokio::test]
 async fn a_kubeconfig_that_names_the_renewed_certificate_uses_it() {
     let disk = Disk::new();
