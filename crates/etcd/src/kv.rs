@@ -182,6 +182,7 @@ fn transaction(request: PbTxnRequest, operations_max: usize) -> Result<(Txn, Bra
         compare,
         success,
         failure,
+        ..Txn::default()
     };
     let wanted = Branches {
         success: on_success,

@@ -91,7 +91,9 @@ impl dyn Store {
         lease: Option<LeaseId>,
     ) -> Result<Option<Revision>, StoreError> {
         let key = key.into();
-        let txn = Txn::when(Compare::mod_revision(key.clone(), Revision(0))).then(Op::put(key, value, lease));
+        let txn = Txn::when(Compare::mod_revision(key.clone(), Revision(0)))
+            .then(Op::put(key, value, lease))
+            .without_previous();
         let answer = self.txn(txn).await?;
         Ok(answer.succeeded.then_some(answer.revision))
     }
@@ -105,7 +107,9 @@ impl dyn Store {
         lease: Option<LeaseId>,
     ) -> Result<Option<Revision>, StoreError> {
         let key = key.into();
-        let txn = Txn::when(Compare::mod_revision(key.clone(), expected)).then(Op::put(key, value, lease));
+        let txn = Txn::when(Compare::mod_revision(key.clone(), expected))
+            .then(Op::put(key, value, lease))
+            .without_previous();
         let answer = self.txn(txn).await?;
         Ok(answer.succeeded.then_some(answer.revision))
     }
@@ -117,7 +121,9 @@ impl dyn Store {
         expected: Revision,
     ) -> Result<Option<Revision>, StoreError> {
         let key = key.into();
-        let txn = Txn::when(Compare::mod_revision(key.clone(), expected)).then(Op::delete(key));
+        let txn = Txn::when(Compare::mod_revision(key.clone(), expected))
+            .then(Op::delete(key))
+            .without_previous();
         let answer = self.txn(txn).await?;
         Ok(answer.succeeded.then_some(answer.revision))
     }

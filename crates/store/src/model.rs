@@ -170,6 +170,9 @@ pub struct Txn {
     pub compare: Vec<Compare>,
     pub success: Vec<Op>,
     pub failure: Vec<Op>,
+    /// Nobody wants to know what was there before: a store may leave it out of its answer, and etcd then neither reads
+    /// nor sends it.
+    pub without_previous: bool,
 }
 
 impl Txn {
@@ -187,6 +190,12 @@ impl Txn {
 
     pub fn otherwise(mut self, op: Op) -> Self {
         self.failure.push(op);
+        self
+    }
+
+    /// The same for who does not want to know what was there before.
+    pub fn without_previous(mut self) -> Self {
+        self.without_previous = true;
         self
     }
 
@@ -240,18 +249,26 @@ impl TxnResponse {
 
 #[derive(Clone, Debug)]
 pub enum OpResponse {
-    Put { previous: Option<KeyValue> },
-    Delete { previous: Vec<KeyValue> },
+    /// What was there before is told unless nobody wants to know it.
+    Put {
+        previous: Option<KeyValue>,
+    },
+    Delete {
+        previous: Vec<KeyValue>,
+    },
     Range(RangeResponse),
     Txn(TxnResponse),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct WatchRequest {
     pub start: Key,
     pub end: Option<Key>,
     /// First revision to deliver; `None`: changes after now.
     pub from: Option<Revision>,
+    /// Nobody wants to know what was there before a change: a store may leave it out of its events, and etcd then
+    /// neither reads nor sends it.
+    pub without_previous: bool,
 }
 
 impl WatchRequest {
@@ -262,7 +279,14 @@ impl WatchRequest {
             end: Some(prefix_end(&start)),
             start,
             from,
+            without_previous: false,
         }
+    }
+
+    /// The same for who does not want to know what was there before a change.
+    pub fn without_previous(mut self) -> Self {
+        self.without_previous = true;
+        self
     }
 }
 
@@ -279,7 +303,7 @@ pub struct Event {
     pub kind: EventKind,
     /// For a delete, `value` is empty and `mod_revision` is the revision of the delete.
     pub kv: KeyValue,
-    /// The key before this change, if it existed and has not been compacted away.
+    /// The key before this change, if it existed, has not been compacted away and is wanted.
     pub previous: Option<KeyValue>,
 }
 

@@ -55,10 +55,15 @@ pub async fn fill(cache: &Arc<Cache>, store: &Arc<dyn Store>) -> Result<WatchStr
     let watch = store
         // Every key: consistent reads compare the store's revision with the cache's, and that moves
         // with any write.
-        .watch(WatchRequest::prefix("", Some(Revision(revision.0 + 1))))
+        .watch(changes_after(revision.0))
         .await?;
     cache.load(contents, revision.0);
     Ok(watch)
+}
+
+/// What follows a revision. What was there before, the cache has.
+fn changes_after(revision: u64) -> WatchRequest {
+    WatchRequest::prefix("", Some(Revision(revision + 1))).without_previous()
 }
 
 /// What the store holds.
@@ -188,8 +193,7 @@ async fn resume(cache: &Arc<Cache>, store: &Arc<dyn Store>) -> Result<WatchStrea
         // It is another one, or an older state of it.
         return fill_anew(cache, store).await;
     }
-    let request = WatchRequest::prefix("", Some(Revision(applied + 1)));
-    match store.watch(request).await {
+    match store.watch(changes_after(applied)).await {
         Err(StoreError::Compacted { .. }) => fill_anew(cache, store).await,
         answer => answer,
     }

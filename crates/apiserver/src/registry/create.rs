@@ -240,11 +240,9 @@ async fn insert(
         }
     };
     let value = encode::stored_managed(&encode::head(resource), object, owners);
-    let mut txn = Txn::when(Compare::mod_revision(&store_key, orlop_store::Revision(0))).then(Op::put(
-        &store_key,
-        value.clone(),
-        lease,
-    ));
+    let mut txn = Txn::when(Compare::mod_revision(&store_key, orlop_store::Revision(0)))
+        .then(Op::put(&store_key, value.clone(), lease))
+        .without_previous();
     let guarded = !guards.is_empty();
     for guard in guards {
         txn.compare.push(guard.compare);

@@ -93,7 +93,8 @@ pub async fn delete_object(
             admission::validate(&attempt).await?;
         }
         let store_key = stored_as.store_key(&current.key);
-        let when = Txn::when(Compare::mod_revision(&store_key, Revision(current.revision)));
+        let when =
+            Txn::when(Compare::mod_revision(&store_key, Revision(current.revision))).without_previous();
         // Deciding looks at metadata only where there are versions, and that is the same in all of them.
         match decide(stored_as, seen, options, Timestamp::now()) {
             Decision::Nothing => {

@@ -92,7 +92,7 @@ async fn say(
     let txn = Txn {
         compare: vec![queue::created(key, since)],
         success: vec![Op::put(key.clone(), value, lease)],
-        failure: Vec::new(),
+        ..Txn::default()
     };
     let answer = face.store.txn(txn).await.map_err(errors::status)?;
     match answer.succeeded {

@@ -54,6 +54,7 @@ async fn take_place(
         compare: vec![created(&key, Revision(0))],
         success: vec![Op::put(key.clone(), value, Some(lease))],
         failure: vec![Op::Range(RangeRequest::key(key.clone()))],
+        ..Txn::default()
     };
     let answer = store.txn(txn).await.map_err(errors::status)?;
     let found = match answer.responses.into_iter().next() {
@@ -108,8 +109,8 @@ pub async fn turn(store: &EmbeddedStore, name: &[u8], place: &Place) -> Result<O
 async fn gone(store: &EmbeddedStore, key: &Key, from: Revision) -> Result<(), Status> {
     let request = WatchRequest {
         start: key.clone(),
-        end: None,
         from: Some(from),
+        ..WatchRequest::default()
     };
     let mut changes = store.watch(request).await.map_err(errors::status)?;
     while let Some(batch) = changes.recv().await {
@@ -159,7 +160,7 @@ pub async fn leave(store: &EmbeddedStore, key: &Key, since: Revision) -> Result<
     let txn = Txn {
         compare: vec![created(key, since)],
         success: vec![Op::delete(key.clone())],
-        failure: Vec::new(),
+        ..Txn::default()
     };
     Ok(store.txn(txn).await.map_err(errors::status)?.revision)
 }

@@ -158,6 +158,7 @@ impl Session {
             start: wanted.start,
             end: wanted.end,
             from: wanted.from,
+            without_previous: !wanted.sending.previous,
         };
         let opened = self.face.store.watch_with_progress(request).await;
         if !self.send(created).await {

@@ -3,10 +3,9 @@ use crate::{
     Compare, CompareResult, CompareTarget, Keep, Key, KeyValue, LeaseId, Op, OpResponse, RangeRequest,
     RangeResponse, Revision, StoreError, Txn, TxnResponse,
 };
-use bytes::Bytes;
+use etcd_client::proto::{PbKeyValue, PbRangeResponse, PbTxnOpResponse, PbTxnResponse};
 use etcd_client::{
-    Compare as EtcdCompare, CompareOp, DeleteOptions, GetOptions, GetResponse, PutOptions, Txn as EtcdTxn,
-    TxnOp, TxnOpResponse, TxnResponse as EtcdTxnResponse,
+    Compare as EtcdCompare, CompareOp, DeleteOptions, GetOptions, PutOptions, Txn as EtcdTxn, TxnOp,
 };
 use std::error::Error;
 use tonic::Code;
@@ -19,14 +18,15 @@ pub fn revision(number: i64) -> Revision {
     Revision(u64::try_from(number).unwrap_or(0))
 }
 
-pub fn key_value(kv: &etcd_client::KeyValue) -> KeyValue {
+/// Of a message, whose bytes it takes over.
+pub fn key_value(kv: PbKeyValue) -> KeyValue {
     KeyValue {
-        key: kv.key().into(),
-        value: Bytes::copy_from_slice(kv.value()),
-        create_revision: revision(kv.create_revision()),
-        mod_revision: revision(kv.mod_revision()),
-        version: u64::try_from(kv.version()).unwrap_or(0),
-        lease: (kv.lease() != 0).then(|| LeaseId(kv.lease())),
+        key: kv.key.into(),
+        value: kv.value.into(),
+        create_revision: revision(kv.create_revision),
+        mod_revision: revision(kv.mod_revision),
+        version: u64::try_from(kv.version).unwrap_or(0),
+        lease: (kv.lease != 0).then_some(LeaseId(kv.lease)),
     }
 }
 
@@ -77,12 +77,12 @@ pub fn get(request: &RangeRequest) -> (Vec<u8>, GetOptions) {
     (beginning(&request.start), options)
 }
 
-pub fn range_response(answer: GetResponse) -> Result<RangeResponse, StoreError> {
+pub fn range_response(answer: PbRangeResponse) -> Result<RangeResponse, StoreError> {
     Ok(RangeResponse {
-        kvs: answer.kvs().iter().map(key_value).collect(),
-        more: answer.more(),
-        count: usize::try_from(answer.count()).unwrap_or(0),
-        revision: revision(answer.header().ok_or(StoreError::Closed)?.revision()),
+        kvs: answer.kvs.into_iter().map(key_value).collect(),
+        more: answer.more,
+        count: usize::try_from(answer.count).unwrap_or(0),
+        revision: revision(answer.header.ok_or(StoreError::Closed)?.revision),
     })
 }
 
@@ -106,7 +106,7 @@ fn compare(compare: Compare) -> EtcdCompare {
     }
 }
 
-fn operation(op: Op) -> TxnOp {
+fn operation(op: Op, without_previous: bool) -> TxnOp {
     match op {
         Op::Put {
             key,
@@ -114,7 +114,10 @@ fn operation(op: Op) -> TxnOp {
             lease,
             keep,
         } => {
-            let mut options = PutOptions::new().with_prev_key();
+            let mut options = PutOptions::new();
+            if !without_previous {
+                options = options.with_prev_key();
+            }
             if keep.value {
                 options = options.with_ignore_value();
             }
@@ -127,7 +130,10 @@ fn operation(op: Op) -> TxnOp {
             TxnOp::put(key, value.to_vec(), Some(options))
         }
         Op::Delete { start, end } => {
-            let mut options = DeleteOptions::new().with_prev_key();
+            let mut options = DeleteOptions::new();
+            if !without_previous {
+                options = options.with_prev_key();
+            }
             if let Some(end) = end {
                 options = options.with_range(end);
             }
@@ -142,6 +148,8 @@ fn operation(op: Op) -> TxnOp {
 }
 
 pub fn txn(txn: Txn) -> EtcdTxn {
+    let without_previous = txn.without_previous;
+    let operation = |op| operation(op, without_previous);
     let operations = |ops: Vec<Op>| ops.into_iter().map(operation).collect::<Vec<_>>();
     EtcdTxn::new()
         .when(txn.compare.into_iter().map(compare).collect::<Vec<_>>())
@@ -149,29 +157,29 @@ pub fn txn(txn: Txn) -> EtcdTxn {
         .or_else(operations(txn.failure))
 }
 
-pub fn txn_response(answer: EtcdTxnResponse) -> Result<TxnResponse, StoreError> {
-    let at = revision(answer.header().ok_or(StoreError::Closed)?.revision());
+pub fn txn_response(answer: PbTxnResponse) -> Result<TxnResponse, StoreError> {
+    let at = revision(answer.header.ok_or(StoreError::Closed)?.revision);
     txn_response_at(answer, at)
 }
 
 /// Of those within, etcd doesn't tell the revision.
-fn txn_response_at(answer: EtcdTxnResponse, at: Revision) -> Result<TxnResponse, StoreError> {
+fn txn_response_at(answer: PbTxnResponse, at: Revision) -> Result<TxnResponse, StoreError> {
     let responses = answer
-        .op_responses()
+        .responses
         .into_iter()
-        .map(|response| match response {
-            TxnOpResponse::Put(put) => Ok(OpResponse::Put {
-                previous: put.prev_key().map(key_value),
+        .map(|answered| match answered.response.ok_or(StoreError::Closed)? {
+            PbTxnOpResponse::ResponsePut(put) => Ok(OpResponse::Put {
+                previous: put.prev_kv.map(key_value),
             }),
-            TxnOpResponse::Delete(delete) => Ok(OpResponse::Delete {
-                previous: delete.prev_kvs().iter().map(key_value).collect(),
+            PbTxnOpResponse::ResponseDeleteRange(delete) => Ok(OpResponse::Delete {
+                previous: delete.prev_kvs.into_iter().map(key_value).collect(),
             }),
-            TxnOpResponse::Get(get) => range_response(get).map(OpResponse::Range),
-            TxnOpResponse::Txn(inner) => txn_response_at(inner, at).map(OpResponse::Txn),
+            PbTxnOpResponse::ResponseRange(range) => range_response(range).map(OpResponse::Range),
+            PbTxnOpResponse::ResponseTxn(inner) => txn_response_at(inner, at).map(OpResponse::Txn),
         })
         .collect::<Result<Vec<_>, _>>()?;
     Ok(TxnResponse {
-        succeeded: answer.succeeded(),
+        succeeded: answer.succeeded,
         revision: at,
         responses,
     })

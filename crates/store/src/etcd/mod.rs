@@ -123,7 +123,10 @@ impl EtcdStore {
     /// The oldest readable revision. etcd tells it only to a watch that asks for an older one.
     async fn oldest(&self, requested: Revision) -> Result<Revision, StoreError> {
         let from = Some(Revision(requested.0.max(1)));
-        let refusal = match self.watch(WatchRequest::prefix("", from)).await {
+        let refusal = match self
+            .watch(WatchRequest::prefix("", from).without_previous())
+            .await
+        {
             Err(refusal) => Err(refusal),
             Ok(mut stream) => stream.recv().await.unwrap_or(Err(StoreError::Closed)),
         };
@@ -185,7 +188,7 @@ impl Store for EtcdStore {
             async move { keys.get(key, Some(options)).await }
         });
         match answer.await {
-            Ok(answer) => convert::range_response(answer),
+            Ok(answer) => convert::range_response(answer.0),
             Err(error) => Err(self
                 .explain(self.fail(error), request.revision.unwrap_or_default())
                 .await),
@@ -195,19 +198,18 @@ impl Store for EtcdStore {
     async fn txn(&self, txn: Txn) -> Result<TxnResponse, StoreError> {
         // What etcd would refuse in other words, and what it would take but the embedded store not.
         validate::txn(&txn, VALUE_BYTES_MAX)?;
-        let lease = convert::first_lease(&txn);
-        let kept = convert::first_kept(&txn);
-        let txn = convert::txn(txn);
         let answer = Self::patiently(convert::is_unsent, || {
-            let (mut keys, txn) = (self.keys(), txn.clone());
+            // Here the values are shared; etcd's request has its own copy of them, which only an attempt needs.
+            let (mut keys, txn) = (self.keys(), convert::txn(txn.clone()));
             async move { keys.txn(txn).await }
         });
         match answer.await {
-            Ok(answer) => convert::txn_response(answer),
+            Ok(answer) => convert::txn_response(answer.0),
             Err(error) if convert::is_unknown_lease(&error) => {
+                let lease = convert::first_lease(&txn);
                 Err(StoreError::LeaseNotFound(lease.map_or(0, |lease| lease.0)))
             }
-            Err(error) => match kept {
+            Err(error) => match convert::first_kept(&txn) {
                 Some(key) if convert::is_unknown_key(&error) => Err(StoreError::KeyNotFound(key)),
                 _ => Err(self.fail(error)),
             },

@@ -2,7 +2,8 @@
 use super::convert;
 use crate::{Event, EventKind, Revision, StoreError, WatchBatch, WatchRequest, WatchStream};
 use bytes::Bytes;
-use etcd_client::{EventType, WatchClient, WatchOptions, WatchResponse};
+use etcd_client::proto::{PbEvent, PbWatchResponse};
+use etcd_client::{EventType, WatchClient, WatchOptions};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -18,7 +19,10 @@ pub async fn start(
     endpoints: String,
 ) -> Result<WatchStream, StoreError> {
     let fail = |error| convert::error(&endpoints, error);
-    let mut options = WatchOptions::new().with_prev_key().with_progress_notify();
+    let mut options = WatchOptions::new().with_progress_notify();
+    if !request.without_previous {
+        options = options.with_prev_key();
+    }
     if let Some(end) = &request.end {
         options = options.with_range(&**end);
     }
@@ -30,7 +34,7 @@ pub async fn start(
         .await
         .map_err(fail)?;
     let first = stream.message().await.map_err(fail)?.ok_or(StoreError::Closed)?;
-    refused(&first, request.from)?;
+    refused(&first.0, request.from)?;
     let (sender, receiver) = mpsc::channel(BATCHES_WAITING_MAX);
     tokio::spawn(async move {
         let mut progress = tokio::time::interval(PROGRESS_INTERVAL);
@@ -45,7 +49,7 @@ pub async fn start(
                 },
             };
             let item = match next {
-                Ok(Some(response)) => refused(&response, request.from).and_then(|()| batch(&response)),
+                Ok(Some(response)) => refused(&response.0, request.from).and_then(|()| batch(response.0)),
                 Ok(None) => Err(StoreError::Closed),
                 Err(error) => Err(convert::error(&endpoints, error)),
             };
@@ -59,45 +63,69 @@ pub async fn start(
 }
 
 /// A response that ends the watch.
-fn refused(response: &WatchResponse, from: Option<Revision>) -> Result<(), StoreError> {
-    if response.compact_revision() > 0 {
+fn refused(response: &PbWatchResponse, from: Option<Revision>) -> Result<(), StoreError> {
+    if response.compact_revision > 0 {
         return Err(StoreError::Compacted {
             requested: from.unwrap_or_default(),
-            oldest: convert::revision(response.compact_revision()),
+            oldest: convert::revision(response.compact_revision),
         });
     }
-    if response.canceled() {
-        Err(StoreError::Closed)
-    } else {
-        Ok(())
+    match response.canceled {
+        true => Err(StoreError::Closed),
+        false => Ok(()),
     }
 }
 
-fn batch(response: &WatchResponse) -> Result<WatchBatch, StoreError> {
-    let event = |event: &etcd_client::Event| {
-        let kv = convert::key_value(event.kv()?);
-        let previous = event.prev_kv().map(convert::key_value);
-        Some(match event.event_type() {
-            EventType::Put => Event {
-                kind: EventKind::Put,
-                kv,
-                previous,
-            },
-            EventType::Delete => Event {
-                kind: EventKind::Delete,
-                kv: crate::KeyValue {
-                    value: Bytes::new(),
-                    ..kv
-                },
-                previous,
-            },
-        })
-    };
-    let events: Vec<Event> = response.events().iter().filter_map(event).collect();
+fn batch(response: PbWatchResponse) -> Result<WatchBatch, StoreError> {
+    let events: Vec<Event> = response.events.into_iter().filter_map(event).collect();
     let revision = match events.last() {
         // While a watch catches up, the header is ahead of its events: it tells where etcd is.
         Some(last) => last.kv.mod_revision,
-        None => convert::revision(response.header().ok_or(StoreError::Closed)?.revision()),
+        None => convert::revision(response.header.ok_or(StoreError::Closed)?.revision),
     };
     Ok(WatchBatch { events, revision })
+}
+
+/// `None`: there is no key, or nobody knows what happened to it.
+fn event(event: PbEvent) -> Option<Event> {
+    let kind = match EventType::try_from(event.r#type).ok()? {
+        EventType::Put => EventKind::Put,
+        EventType::Delete => EventKind::Delete,
+    };
+    let mut kv = convert::key_value(event.kv?);
+    if kind == EventKind::Delete {
+        kv.value = Bytes::new();
+    }
+    Some(Event {
+        kind,
+        kv,
+        previous: event.prev_kv.map(convert::key_value),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_of_a_kind_that_nobody_knows_ends_nothing() {
+        let put = PbEvent {
+            kv: Some(etcd_client::proto::PbKeyValue {
+                key: b"a".to_vec(),
+                mod_revision: 5,
+                ..Default::default()
+            }),
+            ..PbEvent::default()
+        };
+        let unknown = PbEvent {
+            r#type: 7,
+            ..put.clone()
+        };
+        let batch = batch(PbWatchResponse {
+            events: vec![unknown, put],
+            ..PbWatchResponse::default()
+        });
+        let batch = batch.unwrap();
+        assert_eq!((batch.events.len(), batch.revision), (1, Revision(5)));
+    }
 }

@@ -1,8 +1,9 @@
 //! The embedded store behind its etcd face, for one test, seen through a client of etcd.
+use crate::common::{events, put, value};
 use orlop_etcd::{Endpoint, Face as Served, Listener, Member};
-use orlop_store::Store;
 use orlop_store::embedded::{EmbeddedStore, Options};
 use orlop_store::etcd::{EtcdStore, EtcdTls};
+use orlop_store::{Compare, Op, OpResponse, Store, Txn, WatchRequest};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -52,4 +53,36 @@ impl Face {
                 .unwrap(),
         )
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_want_to_know_what_was_before_is_not_sent_it() {
+    let face = Face::start().await;
+    let store = face.store().await;
+    let first = put(&*store, "a", "1").await;
+    let mut watch = store
+        .watch(WatchRequest::prefix("", None).without_previous())
+        .await
+        .unwrap();
+    let update = Txn::when(Compare::mod_revision("a", first))
+        .then(Op::put("a", value("2"), None))
+        .without_previous();
+    let updated = store.txn(update).await.unwrap();
+    assert!(updated.succeeded);
+    assert!(
+        matches!(&updated.responses[..], [OpResponse::Put { previous: None }]),
+        "{updated:?}"
+    );
+    let delete = Txn::default().then(Op::delete("a")).without_previous();
+    let deleted = store.txn(delete).await.unwrap();
+    let [OpResponse::Delete { previous }] = &deleted.responses[..] else {
+        panic!("{deleted:?}")
+    };
+    assert!(previous.is_empty(), "{deleted:?}");
+    let changes = events(&mut watch, 2).await;
+    assert!(
+        changes.iter().all(|change| change.previous.is_none()),
+        "{changes:?}"
+    );
+    assert_eq!(changes[0].kv.value, "2");
 }

@@ -60,8 +60,7 @@ pub async fn a_watch_without_a_revision_begins_now(store: Arc<dyn Store>) {
     let mut prefix = store.watch(WatchRequest::prefix("", None)).await.unwrap();
     let single = WatchRequest {
         start: "a".into(),
-        end: None,
-        from: None,
+        ..WatchRequest::default()
     };
     let mut single = store.watch(single).await.unwrap();
     let two = put(&*store, "ab", "2").await;

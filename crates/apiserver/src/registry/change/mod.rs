@@ -168,7 +168,7 @@ impl Change<'_> {
             let guards: Vec<_> = guards.into_iter().chain(charge.guards).collect();
             let write = |bytes: &Bytes| {
                 let when = Txn::when(Compare::mod_revision(&store_key, Revision(current.revision)));
-                let mut txn = when.then(match gone {
+                let mut txn = when.without_previous().then(match gone {
                     true => Op::delete(&store_key),
                     false => Op::put(&store_key, bytes.clone(), lease),
                 });
