@@ -33,8 +33,9 @@ pub async fn start(
         .watch(convert::beginning(&request.start), Some(options))
         .await
         .map_err(fail)?;
-    let first = stream.message().await.map_err(fail)?.ok_or(StoreError::Closed)?;
-    refused(&first.0, request.from)?;
+    let first = stream.message().await.map_err(fail)?;
+    let first = first.ok_or_else(|| ended(&endpoints))?;
+    refused(&first.0, request.from, &endpoints)?;
     let (sender, receiver) = mpsc::channel(BATCHES_WAITING_MAX);
     tokio::spawn(async move {
         let mut progress = tokio::time::interval(PROGRESS_INTERVAL);
@@ -49,8 +50,10 @@ pub async fn start(
                 },
             };
             let item = match next {
-                Ok(Some(response)) => refused(&response.0, request.from).and_then(|()| batch(response.0)),
-                Ok(None) => Err(StoreError::Closed),
+                Ok(Some(response)) => {
+                    refused(&response.0, request.from, &endpoints).and_then(|()| batch(response.0))
+                }
+                Ok(None) => Err(ended(&endpoints)),
                 Err(error) => Err(convert::error(&endpoints, error)),
             };
             let over = item.is_err();
@@ -62,8 +65,16 @@ pub async fn start(
     Ok(receiver)
 }
 
+/// A stream that is over. The store is not: etcd, or a proxy before it, may have been stopped, and another one is there.
+fn ended(endpoints: &str) -> StoreError {
+    StoreError::Unreachable {
+        endpoints: endpoints.to_owned(),
+        reason: "the watch's stream has ended".to_owned(),
+    }
+}
+
 /// A response that ends the watch.
-fn refused(response: &PbWatchResponse, from: Option<Revision>) -> Result<(), StoreError> {
+fn refused(response: &PbWatchResponse, from: Option<Revision>, endpoints: &str) -> Result<(), StoreError> {
     if response.compact_revision > 0 {
         return Err(StoreError::Compacted {
             requested: from.unwrap_or_default(),
@@ -71,7 +82,10 @@ fn refused(response: &PbWatchResponse, from: Option<Revision>) -> Result<(), Sto
         });
     }
     match response.canceled {
-        true => Err(StoreError::Closed),
+        true => Err(StoreError::Remote {
+            endpoints: endpoints.to_owned(),
+            reason: format!("the watch was canceled: {}", response.cancel_reason),
+        }),
         false => Ok(()),
     }
 }
@@ -106,6 +120,34 @@ fn event(event: PbEvent) -> Option<Event> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_watch_that_etcd_cancels_can_be_opened_again() {
+        let from = Some(Revision(3));
+        let told = PbWatchResponse::default();
+        assert!(refused(&told, from, "e").is_ok());
+        let canceled = PbWatchResponse {
+            canceled: true,
+            cancel_reason: "etcdserver: no leader".to_owned(),
+            ..PbWatchResponse::default()
+        };
+        let error = refused(&canceled, from, "e").unwrap_err();
+        // `Closed` would be for good: who follows the store would go.
+        assert!(matches!(&error, StoreError::Remote { .. }), "{error}");
+        assert!(error.to_string().contains("no leader"), "{error}");
+        assert!(matches!(ended("e"), StoreError::Unreachable { .. }));
+        let compacted = PbWatchResponse {
+            compact_revision: 7,
+            ..canceled
+        };
+        assert!(matches!(
+            refused(&compacted, from, "e"),
+            Err(StoreError::Compacted {
+                requested: Revision(3),
+                oldest: Revision(7)
+            })
+        ));
+    }
 
     #[test]
     fn an_event_of_a_kind_that_nobody_knows_ends_nothing() {
