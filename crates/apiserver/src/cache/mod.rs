@@ -11,6 +11,7 @@ mod feed;
 mod labels;
 mod line;
 mod object;
+mod reached;
 mod recall;
 mod ring;
 mod shut;

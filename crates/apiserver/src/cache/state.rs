@@ -1,6 +1,7 @@
 //! What the cache holds, and how it is read.
 use super::feed::Contents;
 use super::labels;
+use super::reached::Reached;
 use super::ring::Ring;
 use super::storage::{Applied, Storage};
 use super::watchers::{Interest, Subscription, Waiter};
@@ -44,6 +45,8 @@ pub struct Cache {
     state: RwLock<State>,
     /// The store's revision that has been applied.
     revision: watch::Sender<u64>,
+    /// The same, for who waits for a certain one.
+    reached: Reached,
     /// The revision of the last start before which everything is known that will be known.
     recalled: watch::Sender<u64>,
     /// How many storages are shut, or lack objects that cannot be opened.
@@ -62,6 +65,7 @@ impl Cache {
                 is_closed: false,
             }),
             revision: watch::Sender::new(0),
+            reached: Reached::default(),
             recalled: watch::Sender::new(0),
             shut: watch::Sender::new(0),
             custom: Registry::default(),
@@ -152,12 +156,7 @@ impl Cache {
 
     /// Waits until everything up to `revision` has been applied.
     pub async fn reach(&self, revision: u64) {
-        if *self.revision.borrow() >= revision {
-            return;
-        }
-        let mut applied = self.revisions();
-        // The sender lives as long as the cache.
-        let _ = applied.wait_for(|seen| *seen >= revision).await;
+        self.reached.wait(revision).await;
     }
 
     /// Waits for a revision a client named, which may never come: `Err` holds the current one.
@@ -539,6 +538,7 @@ impl Cache {
         drop(state);
         self.count_shut();
         self.revision.send_replace(revision);
+        self.reached.set(revision);
         for storage in &self.state.read().storages {
             storage.changed.send_replace(revision);
             // The past is forgotten; they will find that out.
@@ -565,11 +565,14 @@ impl Cache {
         if is_losing || *self.shut.borrow() > 0 {
             self.count_shut();
         }
-        self.revision.send_if_modified(|seen| {
+        let is_further = self.revision.send_if_modified(|seen| {
             let grew = revision > *seen;
             *seen = revision.max(*seen);
             grew
         });
+        if is_further {
+            self.reached.set(revision);
+        }
         to_wake.iter().for_each(|waiter| waiter.wake());
         let state = self.state.read();
         for id in touched {
