@@ -6,6 +6,10 @@ pub fn empty_key() -> Status {
     Status::invalid_argument("etcdserver: key is not provided")
 }
 
+pub fn key_not_found() -> Status {
+    Status::invalid_argument("etcdserver: key not found")
+}
+
 pub fn value_provided() -> Status {
     Status::invalid_argument("etcdserver: value is provided")
 }
@@ -66,7 +70,7 @@ pub fn status(error: StoreError) -> Status {
         ),
         StoreError::LeaseNotFound(_) => (Code::NotFound, "etcdserver: requested lease not found"),
         StoreError::LeaseExists(_) => (Code::FailedPrecondition, "etcdserver: lease already exists"),
-        StoreError::KeyNotFound(_) => (Code::InvalidArgument, "etcdserver: key not found"),
+        StoreError::KeyNotFound(_) => return key_not_found(),
         StoreError::DuplicateKey(_) => (
             Code::InvalidArgument,
             "etcdserver: duplicate key given in txn request",

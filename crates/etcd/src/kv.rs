@@ -168,16 +168,17 @@ fn transaction(request: PbTxnRequest, operations_max: usize) -> Result<(Txn, Bra
         .len()
         .max(request.success.len())
         .max(request.failure.len());
-    if longest > operations_max {
+    let Some(operations_left) = operations_max.checked_sub(longest) else {
         return Err(errors::too_many_operations());
-    }
+    };
     let compare = request
         .compare
         .into_iter()
         .map(convert::compare)
         .collect::<Result<_, _>>()?;
-    let (success, on_success) = operations(request.success, operations_max)?;
-    let (failure, on_failure) = operations(request.failure, operations_max)?;
+    // What is within has the rest, as with etcd: the depth has a bound, too.
+    let (success, on_success) = operations(request.success, operations_left)?;
+    let (failure, on_failure) = operations(request.failure, operations_left)?;
     let txn = Txn {
         compare,
         success,
@@ -215,7 +216,8 @@ fn operations(
                 let (txn, wanted) = transaction(nested, operations_max)?;
                 (Op::Txn(txn), Wanted::Txn(wanted))
             }
-            None => return Err(Status::invalid_argument("etcdserver: an operation is empty")),
+            // etcd's word for an operation that is none.
+            None => return Err(errors::key_not_found()),
         };
         ops.push(op);
         wanted.push(want);
@@ -266,4 +268,55 @@ fn responses(answers: Vec<OpResponse>, wanted: &[Wanted], header: PbResponseHead
         }
     };
     answers.into_iter().zip(wanted).map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::Code;
+
+    fn holding(ops: Vec<PbTxnOpRequest>) -> PbTxnRequest {
+        let op = |request| PbTxnRequestOp {
+            request: Some(request),
+        };
+        PbTxnRequest {
+            success: ops.into_iter().map(op).collect(),
+            ..PbTxnRequest::default()
+        }
+    }
+
+    fn range(key: &str) -> PbTxnOpRequest {
+        PbTxnOpRequest::RequestRange(PbRangeRequest {
+            key: key.into(),
+            ..PbRangeRequest::default()
+        })
+    }
+
+    #[test]
+    fn what_is_within_a_transaction_has_the_operations_that_are_left() {
+        let nested = |within| holding(vec![range("a"), PbTxnOpRequest::RequestTxn(holding(within))]);
+        assert!(transaction(nested(vec![range("b")]), 3).is_ok());
+        let refused = transaction(nested(vec![range("b"), range("c")]), 3);
+        let status = refused.err().expect("it is within the limit");
+        assert_eq!(
+            (status.code(), status.message()),
+            (
+                Code::InvalidArgument,
+                "etcdserver: too many operations in txn request"
+            )
+        );
+    }
+
+    #[test]
+    fn an_operation_that_is_none_is_refused_in_etcds_words() {
+        let empty = PbTxnRequest {
+            failure: vec![PbTxnRequestOp { request: None }],
+            ..PbTxnRequest::default()
+        };
+        let status = transaction(empty, 3).err().expect("it is no operation");
+        assert_eq!(
+            (status.code(), status.message()),
+            (Code::InvalidArgument, "etcdserver: key not found")
+        );
+    }
 }

@@ -63,7 +63,7 @@ pub fn split(request: PbRangeRequest) -> Result<(RangeRequest, Shape), Status> {
         _ => return Err(Status::invalid_argument("etcdserver: invalid sort option")),
     };
     let order = match request.sort_order {
-        // Keys come in order anyway; any other target is ordered by itself.
+        // Keys come in order anyway; any other target is ordered even if nobody says how.
         0 | 1 if by == Target::Key => None,
         0 | 1 => Some(Order {
             by,
@@ -86,10 +86,17 @@ pub fn split(request: PbRangeRequest) -> Result<(RangeRequest, Shape), Status> {
             max: request.max_create_revision,
         },
     };
+    let is_unfiltered = shape.modified.is_open() && shape.created.is_open();
+    let limit = match shape.limit {
+        limit if shape.is_plain() => limit,
+        // As with etcd, which then orders the first keys and not all.
+        limit if limit > 0 && is_unfiltered && request.sort_order == 0 => limit.saturating_add(1),
+        _ => 0,
+    };
     let asked = RangeRequest {
         start: request.key.into(),
         end: convert::end(request.range_end),
-        limit: if shape.is_plain() { shape.limit } else { 0 },
+        limit,
         revision: convert::revision(request.revision),
         count_only: request.count_only,
         uncounted: false,
@@ -178,7 +185,7 @@ mod tests {
             ..request
         })
         .unwrap();
-        let all = vec![kv("a", "3", 2, 9), kv("b", "1", 3, 4), kv("c", "2", 5, 5)];
+        let all = vec![kv("a", "3", 2, 9), kv("b", "1", 3, 4), kv("c", "0", 5, 5)];
         let answer = RangeResponse {
             more: asked.limit > 0 && all.len() > asked.limit,
             count: all.len(),
@@ -231,7 +238,7 @@ mod tests {
                     sort_target: 4,
                     ..request()
                 },
-                &["b", "c", "a"],
+                &["c", "b", "a"],
                 false,
             ),
             (
@@ -242,6 +249,26 @@ mod tests {
                 },
                 &["a", "c", "b"],
                 false,
+            ),
+            // Without an order, only so many keys are ordered, and one more; with one, all of them.
+            (
+                PbRangeRequest {
+                    sort_target: 4,
+                    limit: 1,
+                    ..request()
+                },
+                &["b"],
+                true,
+            ),
+            (
+                PbRangeRequest {
+                    sort_target: 2,
+                    sort_order: 2,
+                    limit: 1,
+                    ..request()
+                },
+                &["c"],
+                true,
             ),
             (
                 PbRangeRequest {
