@@ -374,6 +374,12 @@ mod tests {
              --peer-client-cert-auth=true --peer-key-file=/etc/kubernetes/pki/etcd/peer.key \
              --peer-trusted-ca-file=/etc/kubernetes/pki/etcd/ca.crt --snapshot-count=10000 \
              --trusted-ca-file=/etc/kubernetes/pki/etcd/ca.crt",
+            // What was an experiment in 3.5 has another name in 3.6.
+            "etcd --experimental-warning-unary-request-duration=300ms --experimental-max-learners=1 --bootstrap-defrag-threshold-megabytes=100 \
+             --compact-hash-check-time=1m --compaction-batch-limit=1000 --compaction-sleep-interval=10ms --corrupt-check-time=1h \
+             --downgrade-check-time=5s --enable-distributed-tracing=false --distributed-tracing-address=localhost:4317 \
+             --max-learners=1 --memory-mlock=false --peer-skip-client-san-verification=false --snapshot-catchup-entries=5000 \
+             --warning-apply-duration=100ms --warning-unary-request-duration=300ms --watch-progress-notify-interval=10m",
             "kubelet --bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf --kubeconfig=/etc/kubernetes/kubelet.conf \
              --config=/var/lib/kubelet/config.yaml --container-runtime-endpoint=unix:///run/containerd/containerd.sock \
              --pod-infra-container-image=registry.k8s.io/pause:3.9 --hostname-override=master-01",
