@@ -3,6 +3,7 @@
 use crate::layout::{COMPONENTS, Layout};
 use crate::{ClusterError, api, files, wait, yaml};
 use kube::Client;
+use orlop_api::conditions;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -63,14 +64,7 @@ fn image(manifest: &str) -> Option<String> {
 }
 
 fn ready(pod: &Value) -> Result<(), String> {
-    let conditions = pod["status"]["conditions"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let ready = conditions
-        .iter()
-        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
-    if ready {
+    if conditions::is_true(pod, "Ready") {
         return Ok(());
     }
     let state = &pod["status"]["containerStatuses"][0]["state"];

@@ -3,11 +3,10 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::cells::{
-    NONE, age, condition_is_true, containers, count, name, number, or, selector, text, time, truth,
-};
+use super::cells::{NONE, age, containers, count, name, number, or, selector, text, time, truth};
 use super::{AGE, Column, NAME, TableSpec, boolean, integer, string};
 use crate::age;
+use crate::conditions::is_true;
 
 const CONTAINERS: Column = string("Containers", "Containers of the template.").wide();
 const IMAGES: Column = string("Images", "Images of the template.").wide();
@@ -41,7 +40,7 @@ pub(super) static JOBS: TableSpec = TableSpec::new(
 
 fn job_status(job: &Value) -> &'static str {
     for (condition, status) in [("Complete", "Complete"), ("Failed", "Failed")] {
-        if condition_is_true(job, condition) {
+        if is_true(job, condition) {
             return status;
         }
     }
@@ -49,7 +48,7 @@ fn job_status(job: &Value) -> &'static str {
         return "Terminating";
     }
     for condition in ["Suspended", "FailureTarget", "SuccessCriteriaMet"] {
-        if condition_is_true(job, condition) {
+        if is_true(job, condition) {
             return condition;
         }
     }

@@ -66,17 +66,6 @@ pub(super) fn created_at(object: &Value) -> Value {
     Value::from(text(object, "/metadata/creationTimestamp"))
 }
 
-/// The condition of that type among `status.conditions`.
-pub(super) fn condition<'a>(object: &'a Value, ty: &str) -> Option<&'a Value> {
-    list(object, "/status/conditions")
-        .iter()
-        .find(|c| text(c, "/type") == ty)
-}
-
-pub(super) fn condition_is_true(object: &Value, ty: &str) -> bool {
-    condition(object, ty).is_some_and(|c| text(c, "/status") == "True")
-}
-
 /// `k=v` pairs of the map at a path, sorted, or `<none>`.
 pub(super) fn pairs(object: &Value, path: &str) -> String {
     let Some(Value::Object(map)) = object.pointer(path) else {

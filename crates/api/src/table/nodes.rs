@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::cells::{NONE, UNKNOWN, age, condition, list, name, or, text, truth};
+use super::cells::{NONE, UNKNOWN, age, list, name, or, text, truth};
 use super::{AGE, NAME, TableSpec, string};
+use crate::conditions::condition;
 
 pub(super) static NODES: TableSpec = TableSpec::new(
     &[

@@ -3,10 +3,9 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::cells::{
-    NONE, age, condition, condition_is_true, count, list, name, number, or, text, time, truth,
-};
+use super::cells::{NONE, age, count, list, name, number, or, text, time, truth};
 use super::{AGE, NAME, TableSpec, string};
+use crate::conditions::{condition, is_true};
 
 pub(super) static PODS: TableSpec = TableSpec {
     columns: &[
@@ -36,7 +35,7 @@ fn cells(pod: &Value, now: Timestamp) -> Vec<Value> {
     let gates = list(pod, "/spec/readinessGates");
     let open = gates
         .iter()
-        .filter(|gate| condition_is_true(pod, text(gate, "/conditionType")))
+        .filter(|gate| is_true(pod, text(gate, "/conditionType")))
         .count();
     vec![
         name(pod),
@@ -125,7 +124,7 @@ impl Summary {
             break;
         }
 
-        if !initializing || condition_is_true(pod, "Initialized") {
+        if !initializing || is_true(pod, "Initialized") {
             restarts = of_sidecars;
             let mut running = false;
             let mut error = None;
@@ -146,7 +145,7 @@ impl Summary {
                 }
             }
             if status == "Completed" {
-                if running && condition_is_true(pod, "Ready") {
+                if running && is_true(pod, "Ready") {
                     status = "Running".to_owned();
                 } else if let Some(error) = error {
                     status = error;

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use super::cells::{NONE, age, list, name, or, text};
+use super::cells::{NONE, age, name, or, text};
 use super::{AGE, NAME, TableSpec, string};
+use crate::conditions::condition;
 
 pub(super) static API_SERVICES: TableSpec = TableSpec::new(
     &[
@@ -77,11 +78,6 @@ pub(super) static PRIORITY_LEVELS: TableSpec = TableSpec::new(
         ]
     },
 );
-
-fn condition<'a>(object: &'a Value, ty: &str) -> Option<&'a Value> {
-    let mut conditions = list(object, "/status/conditions").iter();
-    conditions.find(|condition| text(condition, "/type") == ty)
-}
 
 fn number(object: &Value, pointer: &str) -> Value {
     match object.pointer(pointer) {

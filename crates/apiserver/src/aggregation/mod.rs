@@ -15,6 +15,7 @@ use crate::outbound::{Outbound, OutboundError, Trust};
 use crate::resources;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use orlop_api::conditions;
 use orlop_pki::Presented;
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
@@ -89,11 +90,7 @@ impl Remote {
 
 /// What the condition of an APIService says.
 fn is_available(object: &Value) -> bool {
-    let conditions = object["status"]["conditions"].as_array();
-    conditions
-        .into_iter()
-        .flatten()
-        .any(|condition| condition["type"] == "Available" && condition["status"] == "True")
+    conditions::is_true(object, "Available")
 }
 
 /// The versions of a group, each with what is known of its resources.

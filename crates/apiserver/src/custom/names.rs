@@ -1,22 +1,18 @@
 //! Which names a definition gets, and what its status says about it.
 use crate::resources::approval_condition;
+use orlop_api::conditions::{condition, is_true};
 use serde_json::{Value, json};
 
 const ESTABLISHED: &str = "Established";
 
 /// Whether a definition's resource is served.
 pub fn is_established(crd: &Value) -> bool {
-    condition(crd, ESTABLISHED).is_some_and(|c| c["status"] == "True")
+    is_true(crd, ESTABLISHED)
 }
 
 /// Whether it wants names that another has.
 pub fn are_refused(crd: &Value) -> bool {
     condition(crd, "NamesAccepted").is_some_and(|c| c["status"] == "False")
-}
-
-fn condition<'c>(crd: &'c Value, kind: &str) -> Option<&'c Value> {
-    let conditions = crd["status"]["conditions"].as_array()?;
-    conditions.iter().find(|c| c["type"] == kind)
 }
 
 /// The names that a definition has, which no other of its group can have.

@@ -6,6 +6,7 @@ use crate::http::{Answer, Call};
 use crate::request::{self, DeleteOptions, Expected, WriteOptions};
 use crate::resources;
 use crate::status::{ApiError, Cause};
+use orlop_api::conditions::{condition, is_true};
 use orlop_api::selector::LabelSelector;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -95,11 +96,7 @@ fn is_no_disruption(budget: &Value, pod: &Value) -> bool {
 }
 
 fn is_ready(pod: &Value) -> bool {
-    let conditions = pod["status"]["conditions"].as_array();
-    conditions
-        .into_iter()
-        .flatten()
-        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    is_true(pod, "Ready")
 }
 
 /// Uses up one allowed disruption of the pod's budget, if it has one that guards it.
@@ -240,11 +237,7 @@ async fn mark_target(
 
 /// The condition that says so, since when it does.
 fn target(pod: &Value, now: &str) -> Value {
-    let conditions = pod["status"]["conditions"].as_array();
-    let before = conditions
-        .into_iter()
-        .flatten()
-        .find(|condition| condition["type"] == TARGET && condition["status"] == "True");
+    let before = condition(pod, TARGET).filter(|before| before["status"] == "True");
     let since = before.map(|condition| condition["lastTransitionTime"].clone());
     let mut condition = json!({
         "type": TARGET,

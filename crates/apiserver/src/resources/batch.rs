@@ -5,7 +5,7 @@ use super::rules::Rules;
 use super::validation::{self, not_negative};
 use crate::status::{Cause, cause};
 use jiff::tz::TimeZone;
-use orlop_api::defaults;
+use orlop_api::{conditions, defaults};
 use serde_json::{Value, json};
 
 const POLICIES: &[&str] = &["OnFailure", "Never"];
@@ -194,11 +194,7 @@ fn validate_template(template: &Value) -> Vec<Cause> {
 fn is_at_rest(job: &Value) -> bool {
     let status = &job["status"];
     let active = status["active"].as_i64().unwrap_or_default();
-    let conditions = status["conditions"].as_array();
-    let is_told = conditions
-        .into_iter()
-        .flatten()
-        .any(|condition| condition["type"] == "Suspended" && condition["status"] == "True");
+    let is_told = conditions::is_true(job, "Suspended");
     job["spec"]["suspend"] == true && active == 0 && (status["startTime"].is_null() || is_told)
 }
 

@@ -5,7 +5,7 @@ use super::{configuration, given, init, interrupt, kubelet_configuration, layout
 use crate::cli::JoinArgs;
 use crate::signals;
 use anyhow::{Context, Result};
-use orlop_api::KUBERNETES_VERSION;
+use orlop_api::{KUBERNETES_VERSION, conditions};
 use orlop_cluster::certificates::Signer;
 use orlop_cluster::config::{API_PORT, ClusterConfig};
 use orlop_cluster::control_plane::{ControlPlane, Member};
@@ -198,13 +198,7 @@ async fn download(
 }
 
 fn is_ready(node: &Value) -> bool {
-    let conditions = node["status"]["conditions"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    conditions
-        .iter()
-        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    conditions::is_true(node, "Ready")
 }
 
 fn explain(host: &Host, plan: &Plan) {
