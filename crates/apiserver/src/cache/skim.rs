@@ -7,16 +7,8 @@ type Values = Vec<Option<Value>>;
 
 /// What is at these JSON pointers.
 pub fn skim(json: &[u8], pointers: &[&str]) -> Result<Values, serde_json::Error> {
-    if let Some(found) = find(json, pointers) {
-        let value = |part: Option<&[u8]>| part.map(serde_json::from_slice).transpose();
-        return found.into_iter().map(value).collect();
-    }
-    // Not as we write it, or not at all.
-    let whole: Value = serde_json::from_slice(json)?;
-    Ok(pointers
-        .iter()
-        .map(|pointer| whole.pointer(pointer).cloned())
-        .collect())
+    let (values, _) = skim_and_find(json, pointers, &[])?;
+    Ok(values)
 }
 
 /// The same, and where in the bytes is what is at other pointers, in the order of those; nothing of that is told for JSON
@@ -27,7 +19,10 @@ pub fn skim_and_find(
     places: &[&str],
 ) -> Result<(Values, Vec<Range<usize>>), serde_json::Error> {
     let Some(mut found) = find(json, &[pointers, places].concat()) else {
-        return Ok((skim(json, pointers)?, Vec::new()));
+        // Not as we write it, or not at all.
+        let whole: Value = serde_json::from_slice(json)?;
+        let values = pointers.iter().map(|pointer| whole.pointer(pointer).cloned());
+        return Ok((values.collect(), Vec::new()));
     };
     let places = found.split_off(pointers.len());
     let places = places.into_iter().flatten().map(|part| range(json, part));
