@@ -1,6 +1,7 @@
 //! The node's heartbeat: a Lease renewed every quarter of its duration (contract, node agent §20.3).
 use super::Snapshot;
 use crate::beat;
+use crate::in_time::in_time;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
@@ -13,8 +14,6 @@ const NAMESPACE: &str = "kube-node-lease";
 const TRIES: u32 = 5;
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(7);
-/// An API server that hangs must not swallow the next renewals.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Renews for ever. The lease is made once the Node is known, so that it is owned by it.
 pub async fn run(client: kube::Client, node_name: String, duration_seconds: i32, mut node: Snapshot) {
@@ -28,8 +27,9 @@ pub async fn run(client: kube::Client, node_name: String, duration_seconds: i32,
             Err(_) => return,
         };
         let renewal = renew(&leases, &node_name, duration_seconds, owner, known.take());
-        let error = match tokio::time::timeout(CALL_TIMEOUT, renewal).await {
-            Ok(Ok(lease)) => {
+        // An API server that hangs must not swallow the next renewals.
+        let error = match in_time(renewal).await {
+            Ok(lease) => {
                 if failed > 0 {
                     tracing::info!(node = node_name, "node lease renewed again");
                 }
@@ -37,8 +37,7 @@ pub async fn run(client: kube::Client, node_name: String, duration_seconds: i32,
                 beat::next(period).await;
                 continue;
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "the API server does not answer".to_owned(),
+            Err(error) => error,
         };
         if failed == 0 {
             tracing::warn!(node = node_name, error, "node lease not renewed, trying again");
