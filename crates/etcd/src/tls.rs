@@ -1,11 +1,11 @@
 //! The server's side of TLS: as with etcd, what was renewed on the disk counts for the next connection.
-use orlop_pki::{PkiError, ServingFiles, TlsLimits};
+use orlop_pki::{PkiError, ServingFiles, TlsLimits, roots, server_config_verifying};
+use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,25 +54,15 @@ impl Tls {
 }
 
 fn load(files: &TlsFiles) -> Result<Arc<ServerConfig>, PkiError> {
-    let what = "the certificate";
-    let chain = CertificateDer::pem_slice_iter(&read(&files.certificate)?)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(unusable(what))?;
-    let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(unusable("the key"))?;
-    let provider = Arc::new(files.limits.provider());
-    let builder = ServerConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(&files.limits.versions())
-        .map_err(unusable("the protocol versions"))?;
-    let builder = match &files.client_authority {
-        None => builder.with_no_client_auth(),
+    let (certificate, key) = (read(&files.certificate)?, read(&files.key)?);
+    let verifier = match &files.client_authority {
+        None => WebPkiClientVerifier::no_client_auth(),
         Some(authority) => {
-            let verifier = verifier(authority, files.revoked.as_deref(), provider)?;
-            builder.with_client_cert_verifier(verifier)
+            let provider = Arc::new(files.limits.provider());
+            verifier(authority, files.revoked.as_deref(), provider)?
         }
     };
-    let mut config = builder.with_single_cert(chain, key).map_err(unusable(what))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    server_config_verifying(&certificate, &key, verifier, &files.limits)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, PkiError> {
@@ -96,12 +86,8 @@ fn verifier(
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, PkiError> {
     let what = "the trusted authority";
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&read(authority)?) {
-        let certificate = certificate.map_err(unusable(what))?;
-        roots.add(certificate).map_err(unusable(what))?;
-    }
-    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let roots = Arc::new(roots(&read(authority)?, what)?);
+    let mut builder = WebPkiClientVerifier::builder_with_provider(roots, provider);
     if let Some(revoked) = revoked {
         // The list names clients; who is not in it is not revoked.
         builder = builder
@@ -131,8 +117,8 @@ mod tests {
         CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose, Issuer, KeyIdMethod,
         KeyPair, RevokedCertParams, SerialNumber, date_time_ymd,
     };
-    use rustls::ClientConfig;
-    use rustls::pki_types::ServerName;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+    use rustls::{ClientConfig, RootCertStore};
     use tokio_rustls::TlsConnector;
 
     struct Place {

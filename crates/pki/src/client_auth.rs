@@ -25,7 +25,7 @@ pub struct ClientAuthorities {
 impl ClientAuthorities {
     /// Authorities from PEM; `what` names them in errors.
     pub fn from_pem(pem: &str, what: &'static str) -> Result<Self, PkiError> {
-        let verifier = verifier(roots(pem, what)?).map_err(|error| PkiError::Tls {
+        let verifier = verifier(roots(pem.as_bytes(), what)?).map_err(|error| PkiError::Tls {
             what,
             reason: error.to_string(),
         })?;
@@ -74,11 +74,11 @@ fn verifier(roots: RootCertStore) -> Result<Arc<dyn ClientCertVerifier>, Verifie
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()
 }
 
-/// The authorities of a PEM file.
-pub(crate) fn roots(pem: &str, what: &'static str) -> Result<RootCertStore, PkiError> {
+/// The authorities of a PEM file; `what` names them in errors.
+pub fn roots(pem: &[u8], what: &'static str) -> Result<RootCertStore, PkiError> {
     let bad = |reason: String| PkiError::Tls { what, reason };
     let mut roots = RootCertStore::empty();
-    for root in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+    for root in CertificateDer::pem_slice_iter(pem) {
         roots
             .add(root.map_err(|e| bad(e.to_string()))?)
             .map_err(|e| bad(e.to_string()))?;

@@ -2,6 +2,7 @@
 //! them counts, also if it calls itself an authority, as what `openssl req -x509` makes does. The TLS library takes no
 //! authority for a server, and doesn't ask whether an authority is still valid.
 use crate::PkiError;
+use crate::client_auth::roots;
 use crate::times::{Span, valid};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{VerifierBuilderError, WebPkiServerVerifier, verify_server_name};
@@ -17,15 +18,14 @@ use x509_parser::prelude::{ASN1Time, X509Certificate};
 /// # Errors
 /// They are none.
 pub fn given_authorities(pem: &str, what: &'static str) -> Result<Arc<dyn ServerCertVerifier>, PkiError> {
-    let bad = |reason: String| PkiError::Tls { what, reason };
-    let mut roots = RootCertStore::empty();
-    let mut given = Vec::new();
-    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        let certificate = certificate.map_err(|e| bad(e.to_string()))?;
-        roots.add(certificate.clone()).map_err(|e| bad(e.to_string()))?;
-        given.push(certificate);
-    }
-    let signed = verifier(roots).map_err(|e| bad(e.to_string()))?;
+    let signed = verifier(roots(pem.as_bytes(), what)?).map_err(|error| PkiError::Tls {
+        what,
+        reason: error.to_string(),
+    })?;
+    // All of them can be read, as was seen just now.
+    let given: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .map_while(Result::ok)
+        .collect();
     let spans = given.iter().map(Span::of).collect();
     Ok(Arc::new(GivenAuthorities { signed, given, spans }))
 }

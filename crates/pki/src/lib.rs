@@ -34,7 +34,7 @@ pub use any_certificate::any_certificate;
 pub use ask::Asking;
 pub use authority::{Authority, Identity, Leaf, LeafRequest, Usage, covers_request};
 pub use bundle::merged_certificates;
-pub use client_auth::ClientAuthorities;
+pub use client_auth::{ClientAuthorities, roots};
 pub use detached::detached_signature;
 pub use error::PkiError;
 pub use files::{half_written, write_private};
@@ -49,7 +49,7 @@ pub use request::{Asked, CertificateRequest};
 pub use serving_files::{Pair, ServingFiles};
 pub use tls::{
     expires, identity_of, names_of, public_key_hash, seconds_left, server_config,
-    server_config_for_any_client, server_config_presenting, subject_of,
+    server_config_for_any_client, server_config_presenting, server_config_verifying, subject_of,
 };
 pub use tls_limits::TlsLimits;
 pub use token::{TokenPublicKey, TokenSigner, verified_claims};

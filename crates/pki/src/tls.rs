@@ -27,7 +27,7 @@ pub fn server_config_within(
     limits: &TlsLimits,
 ) -> Result<Arc<rustls::ServerConfig>, PkiError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let roots = client_auth::roots(client_ca, "the client CA")?;
+    let roots = client_auth::roots(client_ca.as_bytes(), "the client CA")?;
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
         .allow_unauthenticated()
         .build()
@@ -35,7 +35,7 @@ pub fn server_config_within(
             what: "the client CA",
             reason: e.to_string(),
         })?;
-    with_verifier(certificate, key, verifier, limits)
+    server_config_verifying(certificate.as_bytes(), key.as_bytes(), verifier, limits)
 }
 
 /// The same for a server that judges client certificates itself, with [`crate::ClientAuthorities`]: any is taken.
@@ -45,7 +45,8 @@ pub fn server_config_for_any_client(
     key: &str,
     client_cas: &str,
 ) -> Result<Arc<rustls::ServerConfig>, PkiError> {
-    with_verifier(certificate, key, any_client(client_cas)?, &TlsLimits::default())
+    let (certificate, key) = (certificate.as_bytes(), key.as_bytes());
+    server_config_verifying(certificate, key, any_client(client_cas)?, &TlsLimits::default())
 }
 
 /// The same, presenting what is current whenever a connection begins, within limits: one of `named` to who asks for its
@@ -63,22 +64,22 @@ pub fn server_config_presenting(
 
 fn any_client(client_cas: &str) -> Result<Arc<client_auth::AnyClient>, PkiError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let roots = client_auth::roots(client_cas, "the client CA")?;
+    let roots = client_auth::roots(client_cas.as_bytes(), "the client CA")?;
     Ok(Arc::new(client_auth::AnyClient::new(provider, &roots)))
 }
 
-fn with_verifier(
-    certificate: &str,
-    key: &str,
+/// Settings for a server whose `verifier` says which client certificates count. Certificate and key are PEM.
+pub fn server_config_verifying(
+    certificate: &[u8],
+    key: &[u8],
     verifier: Arc<dyn ClientCertVerifier>,
     limits: &TlsLimits,
 ) -> Result<Arc<rustls::ServerConfig>, PkiError> {
     let bad = |what: &'static str| move |reason: String| PkiError::Tls { what, reason };
-    let chain = CertificateDer::pem_slice_iter(certificate.as_bytes())
+    let chain = CertificateDer::pem_slice_iter(certificate)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| bad("the serving certificate")(e.to_string()))?;
-    let key =
-        PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|e| bad("the serving key")(e.to_string()))?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| bad("the serving key")(e.to_string()))?;
     let config = begun(verifier, limits)?
         .with_single_cert(chain, key)
         .map_err(|e| bad("the serving certificate")(e.to_string()))?;
