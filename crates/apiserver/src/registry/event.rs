@@ -1,4 +1,5 @@
 //! The events of one watch, in the shape and format that its client wants.
+use super::outgoing::Written;
 use super::present;
 use super::protobuf::{Form, Recent};
 use crate::cache::{ADDED, ChangeKind, DELETED, MODIFIED, Object};
@@ -10,7 +11,6 @@ use crate::status::ApiError;
 use bytes::Bytes;
 use orlop_api::wire::protobuf;
 use serde_json::{Map, Value, json};
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// What a client is told of a stream before its first event.
@@ -68,18 +68,12 @@ impl Encoder {
     }
 
     /// A version of an object that is in the cache or was.
-    pub fn event(
-        &mut self,
-        kind: ChangeKind,
-        object: &Arc<Object>,
-        recent: &Recent,
-        out: &mut VecDeque<Bytes>,
-    ) {
+    pub fn event(&mut self, kind: ChangeKind, object: &Arc<Object>, recent: &Recent, out: &mut Written) {
         self.cached(kind, object, |_| recent.line(object), recent, out);
     }
 
     /// An object that is there when a watch begins. Few watches begin at the same time.
-    pub fn initial(&mut self, object: &Object, recent: &Recent, out: &mut VecDeque<Bytes>) {
+    pub fn initial(&mut self, object: &Object, recent: &Recent, out: &mut Written) {
         self.cached(ChangeKind::Added, object, Object::line, recent, out);
     }
 
@@ -89,20 +83,20 @@ impl Encoder {
         object: &Object,
         line: impl FnOnce(&Object) -> Bytes,
         recent: &Recent,
-        out: &mut VecDeque<Bytes>,
+        out: &mut Written,
     ) {
         if self.is_protobuf() {
             let bytes = recent.object(self.form, object);
-            out.push_back(self.protobuf(name(kind), bytes));
+            out.push(self.protobuf(name(kind), bytes));
             return;
         }
         self.json(kind, object, line, out);
     }
 
     /// The last selected state of an object that is no longer selected, which nobody else sees at this version.
-    pub fn departure(&mut self, last: &Object, out: &mut VecDeque<Bytes>) {
+    pub fn departure(&mut self, last: &Object, out: &mut Written) {
         if self.is_protobuf() {
-            out.push_back(self.protobuf(name(ChangeKind::Deleted), self.form.object(last)));
+            out.push(self.protobuf(name(ChangeKind::Deleted), self.form.object(last)));
             return;
         }
         self.json(ChangeKind::Deleted, last, Object::line, out);
@@ -113,7 +107,7 @@ impl Encoder {
         kind: ChangeKind,
         object: &Object,
         line: impl FnOnce(&Object) -> Bytes,
-        out: &mut VecDeque<Bytes>,
+        out: &mut Written,
     ) {
         if self.output.shape == Shape::Object && self.resource.view.is_none() {
             let beginning = match kind {
@@ -123,7 +117,7 @@ impl Encoder {
             };
             let frames = object.event(line(object), beginning);
             match self.apart {
-                true => out.push_back(frames.concat().into()),
+                true => out.push(frames.concat().into()),
                 false => out.extend(frames.into_iter().filter(|frame| !frame.is_empty())),
             }
             return;
@@ -138,10 +132,10 @@ impl Encoder {
             (None, Shape::Metadata) => present::metadata_of(&value, self.output.meta),
             _ => value,
         };
-        out.push_back(self.line(name(kind), &shaped));
+        out.push(self.line(name(kind), &shaped));
     }
 
-    pub fn bookmark(&mut self, revision: u64, initial_end: bool, out: &mut VecDeque<Bytes>) {
+    pub fn bookmark(&mut self, revision: u64, initial_end: bool, out: &mut Written) {
         let resource = self.resource;
         let mut object = json!({
             "kind": resource.kind,
@@ -159,7 +153,7 @@ impl Encoder {
             (None, Shape::Metadata) => present::metadata_of(&object, self.output.meta),
             _ => object,
         };
-        out.push_back(self.line("BOOKMARK", &shaped));
+        out.push(self.line("BOOKMARK", &shaped));
     }
 
     pub fn error(&self, error: &ApiError) -> Bytes {

@@ -17,12 +17,38 @@ pub enum Waiting {
     Change(Arc<Change>),
 }
 
+/// Events in the client's form, and how many bytes they are.
+#[derive(Default)]
+pub struct Written {
+    events: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Written {
+    pub fn push(&mut self, event: Bytes) {
+        self.bytes += event.len();
+        self.events.push_back(event);
+    }
+
+    fn pop(&mut self) -> Option<Bytes> {
+        let event = self.events.pop_front()?;
+        self.bytes -= event.len();
+        Some(event)
+    }
+}
+
+impl Extend<Bytes> for Written {
+    fn extend<I: IntoIterator<Item = Bytes>>(&mut self, events: I) {
+        events.into_iter().for_each(|event| self.push(event));
+    }
+}
+
 /// See the module.
 #[derive(Default)]
 pub struct Outgoing {
     waiting: VecDeque<Waiting>,
-    /// Events in the client's form. Whoever writes one puts it here.
-    pub written: VecDeque<Bytes>,
+    /// Whoever writes an event puts it here.
+    pub written: Written,
 }
 
 impl Outgoing {
@@ -33,8 +59,7 @@ impl Outgoing {
 
     /// What is to be written next; nothing while there is enough for a frame.
     pub fn next_to_write(&mut self) -> Option<Waiting> {
-        let written: usize = self.written.iter().map(Bytes::len).sum();
-        if written >= FRAME_BYTES {
+        if self.written.bytes >= FRAME_BYTES {
             return None;
         }
         let next = self.waiting.pop_front();
@@ -47,16 +72,16 @@ impl Outgoing {
 
     /// The next bytes to send: an event, or several small ones unless each is to be `apart`.
     pub fn frame(&mut self, apart: bool) -> Option<Bytes> {
-        let first = self.written.pop_front()?;
+        let first = self.written.pop()?;
         if apart {
             return Some(first);
         }
-        if self.written.is_empty() {
-            self.written = VecDeque::new();
+        if self.written.events.is_empty() {
+            self.written = Written::default();
             return Some(first);
         }
         let mut size = first.len();
-        let fitting = self.written.iter().take_while(|next| {
+        let fitting = self.written.events.iter().take_while(|next| {
             size += next.len();
             size <= FRAME_BYTES
         });
@@ -66,9 +91,8 @@ impl Outgoing {
         }
         let mut frame = BytesMut::with_capacity(FRAME_BYTES);
         frame.extend_from_slice(&first);
-        self.written
-            .drain(..count)
-            .for_each(|next| frame.extend_from_slice(&next));
+        let more = std::iter::from_fn(|| self.written.pop()).take(count);
+        more.for_each(|next| frame.extend_from_slice(&next));
         Some(frame.freeze())
     }
 }
@@ -84,13 +108,13 @@ mod tests {
         let (mut frames, mut count) = (Vec::new(), 0);
         loop {
             while let Some(Waiting::Whole(number)) = outgoing.next_to_write() {
-                outgoing.written.push_back(vec![number as u8; bytes].into());
+                outgoing.written.push(vec![number as u8; bytes].into());
                 count += 1;
             }
             let Some(frame) = outgoing.frame(apart) else { break };
             frames.push((frame, count));
         }
-        assert_eq!(outgoing.waiting.capacity(), 0);
+        assert_eq!((outgoing.waiting.capacity(), outgoing.written.bytes), (0, 0));
         frames
     }
 

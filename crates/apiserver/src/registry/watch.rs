@@ -206,7 +206,7 @@ impl Stream for Watcher {
                     Ok(changes) => self.wait(changes),
                     Err(error) => {
                         let event = self.encoder.error(&error);
-                        self.outgoing.written.push_back(event);
+                        self.outgoing.written.push(event);
                         self.finished = true;
                     }
                 }
@@ -331,7 +331,7 @@ impl Watcher {
 
     fn expire(&mut self, asked: u64, oldest: u64) {
         let error = ApiError::expired(format!("too old resource version: {asked} ({oldest})"));
-        self.outgoing.written.push_back(self.encoder.error(&error));
+        self.outgoing.written.push(self.encoder.error(&error));
         self.finished = true;
     }
 }
