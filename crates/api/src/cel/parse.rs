@@ -3,6 +3,7 @@ mod calls;
 
 use super::ast::{Element, Entry, Expr, Form, Literal};
 use super::lex::{Fault, Found, Token, tokens};
+use super::value::KEYWORDS;
 use calls::{function, method, operator};
 
 /// Longest expression, in code points.
@@ -12,26 +13,6 @@ const DEPTH_MAX: usize = 80;
 /// Highest expression: checks and evaluation recurse as deep.
 const HEIGHT_MAX: usize = 250;
 
-/// Words that name nothing.
-const RESERVED: &[&str] = &[
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 /// With what an expression may begin.
 const STARTS: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
 const RELATIONS: &[&str] = &["==", "!=", "<=", ">=", "<", ">", "in"];
@@ -359,7 +340,8 @@ impl Parser<'_> {
             }
             Token::Ident(name) => {
                 self.next += 1;
-                if RESERVED.contains(&name.as_str()) {
+                // Those that mean something are tokens of their own.
+                if KEYWORDS.contains(&name.as_str()) {
                     return Err(Fault::new(at, format!("reserved identifier: {name}")));
                 }
                 let call_at = self.at();
