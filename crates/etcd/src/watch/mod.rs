@@ -1,13 +1,14 @@
 //! The Watch service: many watches on one stream, each with its own task.
 mod shape;
+mod task;
 
 use crate::metrics::Counted;
 use crate::{Face, convert};
-use etcd_client::proto::{PbEvent, PbWatchRequest, PbWatchRequestUnion, PbWatchResponse, PbWatchService};
-use orlop_store::embedded::WatchProgress;
-use orlop_store::{Event, EventKind, Key, Revision, StoreError, WatchBatch, WatchRequest, WatchStream};
+use etcd_client::proto::{PbWatchRequest, PbWatchRequestUnion, PbWatchResponse, PbWatchService};
+use orlop_store::{Key, Revision, WatchRequest};
 use std::collections::HashMap;
 use std::sync::Arc;
+use task::{Kinds, Reach, Sending, Watch};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
@@ -62,12 +63,6 @@ struct Session {
 struct Running {
     asked: mpsc::UnboundedSender<Reach>,
     task: JoinHandle<()>,
-}
-
-/// Asks a watch to say when it has sent everything up to a revision.
-struct Reach {
-    revision: u64,
-    reached: oneshot::Sender<()>,
 }
 
 impl Session {
@@ -274,162 +269,6 @@ impl Wanted {
         } else {
             None
         }
-    }
-}
-
-/// What a client wants to be sent of a watch.
-#[derive(Clone, Copy)]
-struct Sending {
-    kinds: Kinds,
-    previous: bool,
-    fragments: bool,
-    progress: bool,
-}
-
-#[derive(Clone, Copy)]
-struct Kinds {
-    puts: bool,
-    deletes: bool,
-}
-
-impl Kinds {
-    fn hold(self, event: &Event) -> bool {
-        match event.kind {
-            EventKind::Put => self.puts,
-            EventKind::Delete => self.deletes,
-        }
-    }
-}
-
-struct Watch {
-    /// As long as it runs.
-    _counted: Counted,
-    face: Face,
-    id: i64,
-    sending: Sending,
-    stream: WatchStream,
-    progress: WatchProgress,
-    responses: Responses,
-    asked: mpsc::UnboundedReceiver<Reach>,
-}
-
-impl Watch {
-    /// Runs until it is cancelled, the client has gone, or the store gives the watch up.
-    async fn run(mut self) {
-        let mut pending: Vec<Reach> = Vec::new();
-        let mut told = self.progress.revision();
-        let progress = self.face.limits.progress;
-        let mut is_quiet = true;
-        let mut ticks = tokio::time::interval(progress.interval());
-        ticks.reset();
-        loop {
-            tokio::select! {
-                batch = self.stream.recv() => match batch {
-                    Some(Ok(batch)) => {
-                        told = batch.revision.0;
-                        is_quiet = false;
-                        if !self.send(&batch).await {
-                            return;
-                        }
-                    }
-                    Some(Err(error)) => return self.give_up(error).await,
-                    None => return self.give_up(StoreError::Closed).await,
-                },
-                asked = self.asked.recv() => match asked {
-                    Some(asked) => pending.push(asked),
-                    None => return,
-                },
-                changed = self.progress.changed(), if !pending.is_empty() => if changed.is_err() {
-                    // The stream says why.
-                    pending.clear();
-                },
-                _ = ticks.tick(), if self.sending.progress => {
-                    // A watch of what is yet to come is nowhere further than the store.
-                    let delivered = self.progress.revision().min(self.face.store.durable_revision().0);
-                    let is_further = delivered > told || progress.tells_unchanged() && is_quiet;
-                    is_quiet = true;
-                    if self.stream.is_empty() && is_further {
-                        told = delivered;
-                        if !self.tell(delivered).await {
-                            return;
-                        }
-                    }
-                }
-            }
-            if !self.answer(&mut pending).await {
-                return;
-            }
-        }
-    }
-
-    /// Answers those who waited for a revision that is reached. What has been delivered lies in the
-    /// stream already, so it is sent first.
-    async fn answer(&mut self, pending: &mut Vec<Reach>) -> bool {
-        let delivered = self.progress.revision();
-        if pending.iter().all(|asked| asked.revision > delivered) {
-            return true;
-        }
-        while let Ok(Ok(batch)) = self.stream.try_recv() {
-            if !self.send(&batch).await {
-                return false;
-            }
-        }
-        for asked in pending.extract_if(.., |asked| asked.revision <= delivered) {
-            // The session may have ended.
-            let _ = asked.reached.send(());
-        }
-        true
-    }
-
-    async fn tell(&self, revision: u64) -> bool {
-        let response = PbWatchResponse {
-            header: Some(self.face.header_at(Revision(revision))),
-            watch_id: self.id,
-            ..PbWatchResponse::default()
-        };
-        self.responses.send(Ok(response)).await.is_ok()
-    }
-
-    async fn give_up(&self, error: StoreError) {
-        let response = PbWatchResponse {
-            header: Some(self.face.header()),
-            watch_id: self.id,
-            ..PbWatchResponse::default()
-        };
-        let _ = self.responses.send(Ok(shape::ended(error, response))).await;
-    }
-
-    async fn send(&self, batch: &WatchBatch) -> bool {
-        let sending = self.sending;
-        let events: Vec<PbEvent> = batch
-            .events
-            .iter()
-            .filter(|event| sending.kinds.hold(event))
-            .map(|event| convert::event(event, sending.previous))
-            .collect();
-        if events.is_empty() {
-            return true;
-        }
-        let header = self.face.header_at(batch.revision);
-        let parts = if sending.fragments {
-            shape::fragments(events)
-        } else {
-            vec![events]
-        };
-        let last = parts.len() - 1;
-        for (number, events) in parts.into_iter().enumerate() {
-            let response = PbWatchResponse {
-                header: Some(header),
-                watch_id: self.id,
-                fragment: number < last,
-                events,
-                ..PbWatchResponse::default()
-            };
-            if self.responses.send(Ok(response)).await.is_err() {
-                return false;
-            }
-        }
-        true
     }
 }
 
