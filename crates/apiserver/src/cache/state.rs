@@ -1,6 +1,10 @@
-//! What the cache holds, and how it is read.
+//! What the cache holds.
+mod lost;
+mod snapshots;
+
+pub use snapshots::Snapshot;
+
 use super::feed::Contents;
-use super::labels;
 use super::reached::Reached;
 use super::ring::Ring;
 use super::storage::{Applied, Storage};
@@ -9,7 +13,6 @@ use super::{Change, Expired, Object};
 use crate::custom::Registry;
 use crate::resources::{self, Resource};
 use parking_lot::RwLock;
-use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,18 +20,10 @@ use tokio::sync::watch;
 
 /// How long a read waits for a revision the server has not reached (upstream's 3 s).
 const FUTURE_WAIT: Duration = Duration::from_secs(3);
-/// Objects of a storage that cannot be opened and are tried again: one that can tells that there is another key.
-const LOST_ASKED_MAX: usize = 16;
 
 /// Names the storage of one resource inside the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StorageId(pub(super) usize);
-
-/// Objects of one resource at one revision.
-pub struct Snapshot {
-    pub objects: Vec<Arc<Object>>,
-    pub revision: u64,
-}
 
 struct State {
     revision: u64,
@@ -166,150 +161,6 @@ impl Cache {
             .map_err(|_| self.revision())
     }
 
-    pub fn get(&self, id: StorageId, key: &str) -> Option<Arc<Object>> {
-        self.state.read().storages[id.0].objects.get(key).cloned()
-    }
-
-    /// Whether an object is there in this version.
-    pub fn is_at(&self, id: StorageId, key: &str, revision: u64) -> bool {
-        self.get(id, key)
-            .is_some_and(|object| object.revision == revision)
-    }
-
-    /// One object of a resource; `namespace` counts only where the resource has one.
-    pub fn object(&self, resource: &Resource, namespace: &str, name: &str) -> Option<Arc<Object>> {
-        self.get(self.storage(resource)?, &resource.key(namespace, name))
-    }
-
-    /// One object of the core group.
-    pub fn core_object(&self, plural: &str, namespace: &str, name: &str) -> Option<Arc<Object>> {
-        self.object(resources::find("", "v1", plural)?, namespace, name)
-    }
-
-    /// The objects of a resource of the core group in a namespace (`""`: all), by name.
-    pub fn core_objects(&self, plural: &str, namespace: &str) -> Vec<Arc<Object>> {
-        self.objects_in("", plural, namespace)
-    }
-
-    /// All objects of a resource, by name.
-    pub fn values_of(&self, group: &str, plural: &str) -> Vec<Value> {
-        let objects = self.objects_of(group, plural);
-        objects.iter().map(|object| object.value()).collect()
-    }
-
-    /// The same as they are kept: to look at a part of each.
-    pub fn objects_of(&self, group: &str, plural: &str) -> Vec<Arc<Object>> {
-        self.objects_in(group, plural, "")
-    }
-
-    fn objects_in(&self, group: &str, plural: &str, namespace: &str) -> Vec<Arc<Object>> {
-        let storage = resources::find(group, "v1", plural).and_then(|resource| self.storage(resource));
-        storage
-            .map(|id| self.snapshot(id, namespace).objects)
-            .unwrap_or_default()
-    }
-
-    /// Objects of a namespace (`""`: all) that are wanted, and the revision they were seen at.
-    pub fn snapshot_where(
-        &self,
-        id: StorageId,
-        namespace: &str,
-        wanted: impl Fn(&Object) -> bool,
-    ) -> Snapshot {
-        let state = self.state.read();
-        Snapshot {
-            objects: state.storages[id.0]
-                .iter_under(namespace)
-                .filter(|object| wanted(object))
-                .cloned()
-                .collect(),
-            revision: state.revision,
-        }
-    }
-
-    /// Objects of a namespace (`""`: all), and the revision they were seen at.
-    pub fn snapshot(&self, id: StorageId, namespace: &str) -> Snapshot {
-        let state = self.state.read();
-        Snapshot {
-            objects: state.storages[id.0].under(namespace),
-            revision: state.revision,
-        }
-    }
-
-    /// One object, as a snapshot.
-    pub fn snapshot_of_key(&self, id: StorageId, key: &str) -> Snapshot {
-        let state = self.state.read();
-        Snapshot {
-            objects: state.storages[id.0]
-                .objects
-                .get(key)
-                .cloned()
-                .into_iter()
-                .collect(),
-            revision: state.revision,
-        }
-    }
-
-    /// Pods bound to a node, by the index.
-    pub fn snapshot_of_node(&self, id: StorageId, namespace: &str, node: &str) -> Snapshot {
-        let state = self.state.read();
-        let storage = &state.storages[id.0];
-        Snapshot {
-            objects: storage.of_keys(storage.on_node(node), namespace),
-            revision: state.revision,
-        }
-    }
-
-    /// Objects of a namespace whose label has one of these values, by an index; `None` where looking at every object
-    /// will do.
-    pub fn snapshot_labelled(
-        &self,
-        id: StorageId,
-        namespace: &str,
-        label: &str,
-        values: &[String],
-    ) -> Option<Snapshot> {
-        {
-            let state = self.state.read();
-            let storage = &state.storages[id.0];
-            if storage.objects.len() < labels::OBJECTS_MIN {
-                return None;
-            }
-            if let Some(index) = storage.by_label.get(label) {
-                return Some(Snapshot {
-                    objects: storage.of_keys(index.keys(values), namespace),
-                    revision: state.revision,
-                });
-            }
-            if !storage.by_label.has_room() {
-                return None;
-            }
-        }
-        let mut state = self.state.write();
-        let revision = state.revision;
-        let storage = &mut state.storages[id.0];
-        // Another may have made it meanwhile.
-        if storage.by_label.get(label).is_none() {
-            storage.by_label.build(label, &storage.objects);
-        }
-        let index = storage.by_label.get(label)?;
-        Some(Snapshot {
-            objects: storage.of_keys(index.keys(values), namespace),
-            revision,
-        })
-    }
-
-    /// Objects now, with the position from which changes follow without a gap.
-    pub fn snapshot_and_position(&self, id: StorageId, namespace: &str) -> (Snapshot, u64) {
-        let state = self.state.read();
-        let storage = &state.storages[id.0];
-        let snapshot = Snapshot {
-            objects: storage.under(namespace),
-            revision: state.revision,
-        };
-        (snapshot, storage.ring.end())
-    }
-
     /// Where a watch that has seen `revision` continues. Soon after a start it waits for what was before that.
     pub async fn position_after(&self, id: StorageId, revision: u64) -> Result<u64, Expired> {
         let (position, loaded) = {
@@ -429,88 +280,6 @@ impl Cache {
     pub fn changes_of(&self, group: &str, plural: &str) -> Option<watch::Receiver<u64>> {
         let storage = self.storage(resources::find(group, "v1", plural)?)?;
         Some(self.subscribe(storage))
-    }
-
-    /// Why nothing can be said about the objects of a storage, if that is so.
-    pub fn why_shut(&self, id: StorageId) -> Option<Arc<str>> {
-        self.state.read().storages[id.0].shut.clone()
-    }
-
-    /// The storages that are shut.
-    pub(super) fn shut(&self) -> Vec<StorageId> {
-        let state = self.state.read();
-        let numbered = state.storages.iter().enumerate();
-        let shut = numbered.filter(|(_, storage)| storage.shut.is_some());
-        shut.map(|(number, _)| StorageId(number)).collect()
-    }
-
-    /// Why an object that is stored cannot be read, if that is so.
-    pub fn why_lost(&self, id: StorageId, key: &str) -> Option<Arc<str>> {
-        self.state.read().storages[id.0].lost.get(key).cloned()
-    }
-
-    /// The key of some object of a namespace (`""`: all) that is stored and cannot be read, and why.
-    pub fn some_lost(&self, id: StorageId, namespace: &str) -> Option<(Arc<str>, Arc<str>)> {
-        let state = self.state.read();
-        let (key, reason) = state.storages[id.0].some_lost(namespace)?;
-        Some((key.clone(), reason.clone()))
-    }
-
-    /// Keys of objects that cannot be read, a few of each storage.
-    pub(super) fn lost(&self) -> Vec<(StorageId, Arc<str>)> {
-        let state = self.state.read();
-        let numbered = state.storages.iter().enumerate();
-        let some = numbered.flat_map(|(number, storage)| {
-            let keys = storage.lost.keys().take(LOST_ASKED_MAX);
-            keys.map(move |key| (StorageId(number), key.clone()))
-        });
-        some.collect()
-    }
-
-    fn count_shut(&self) {
-        let count = {
-            let state = self.state.read();
-            let storages = state.storages.iter();
-            storages
-                .filter(|s| s.shut.is_some() || !s.lost.is_empty())
-                .count()
-        };
-        self.shut.send_replace(count);
-    }
-
-    /// How many storages are shut or lack objects, as that changes.
-    pub(super) fn shut_count(&self) -> watch::Receiver<usize> {
-        self.shut.subscribe()
-    }
-
-    /// Shuts a storage at this revision. Its watches are ended: what comes next, nobody can tell them.
-    pub(super) fn shut_at(&self, id: StorageId, reason: &str, revision: u64) {
-        let watchers = {
-            let mut state = self.state.write();
-            let storage = &mut state.storages[id.0];
-            storage.shut = Some(reason.into());
-            storage.ring.restart(revision);
-            storage.watchers.clone()
-        };
-        watchers.all_must_look(0);
-        self.count_shut();
-    }
-
-    /// Opens a storage with all that is stored at this revision, which the cache has applied.
-    pub(super) fn reopen(&self, id: StorageId, contents: Contents, revision: u64) {
-        {
-            let mut state = self.state.write();
-            let storage = &mut state.storages[id.0];
-            storage.empty(revision);
-            let objects = contents.objects.into_iter();
-            storage.fill(objects.map(|(_, object)| Arc::new(object)).collect());
-            let lost = contents.lost.into_iter();
-            storage.lost = lost.map(|(_, key, reason)| (key, reason.into())).collect();
-            storage.changed.send_replace(revision);
-            // Those that lasted while only some of it could not be opened begin anew.
-            storage.watchers.all_must_look(0);
-        }
-        self.count_shut();
     }
 
     /// Sets the state read at start.
