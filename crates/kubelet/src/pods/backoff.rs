@@ -53,37 +53,30 @@ impl Backoff {
 
     /// Notes that the container that ended at `ended` is started again now.
     pub fn restarted(&mut self, key: &str, ended: Timestamp, now: Timestamp) {
-        let next = match self.entries.get(key) {
+        self.wait_longer(key, ended, String::new(), now);
+    }
+
+    /// Notes a failed attempt at something that is tried again after a growing wait: this one.
+    pub fn failed(&mut self, key: &str, error: String, now: Timestamp) -> SignedDuration {
+        self.wait_longer(key, now, error, now)
+    }
+
+    /// Begins the next wait, which is twice the one before unless that is long past what ended at `ended`.
+    fn wait_longer(&mut self, key: &str, ended: Timestamp, error: String, now: Timestamp) -> SignedDuration {
+        let wait = match self.entries.get(key) {
             Some(entry) if !self.is_over(entry, ended) => (entry.wait * 2).min(self.longest),
             _ => INITIAL.min(self.longest),
         };
         self.entries.insert(
             key.to_owned(),
             Entry {
-                wait: next,
-                updated: now,
-                error: String::new(),
-                is_told: false,
-            },
-        );
-    }
-
-    /// Notes a failed attempt at something that is tried again after a growing wait: this one.
-    pub fn failed(&mut self, key: &str, error: String, now: Timestamp) -> SignedDuration {
-        let next = match self.entries.get(key) {
-            Some(entry) if !self.is_over(entry, now) => (entry.wait * 2).min(self.longest),
-            _ => INITIAL.min(self.longest),
-        };
-        self.entries.insert(
-            key.to_owned(),
-            Entry {
-                wait: next,
+                wait,
                 updated: now,
                 error,
                 is_told: false,
             },
         );
-        next
+        wait
     }
 
     /// The last error and the end of the wait, while it lasts.
