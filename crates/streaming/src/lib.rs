@@ -36,4 +36,4 @@ pub use channels::Subprotocol;
 pub use command::Streams;
 pub use dial::{Backend, DialError, dial};
 pub use relay::{RelayError, relay};
-pub use upgrade::{Client, Purpose, Refusal};
+pub use upgrade::{Client, Purpose, Refusal, words};

@@ -56,7 +56,7 @@ pub enum Refusal {
 }
 
 /// The comma-separated words of a header that may come more than once.
-fn words(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+pub fn words(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     let values = headers.get_all(name).into_iter();
     values
         .filter_map(|value| value.to_str().ok())

@@ -7,9 +7,10 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::{SinkExt, Stream, StreamExt};
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use orlop_streaming::words;
 use std::io;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -52,16 +53,6 @@ impl Carries {
             (Self::Frames | Self::Log, _) => Form::Binary,
         }
     }
-}
-
-/// The comma-separated words of a header that may come more than once.
-fn words(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    let values = headers.get_all(name).into_iter();
-    values
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .filter(|word| !word.is_empty())
 }
 
 /// Whether a request asks to switch to WebSocket.
