@@ -50,7 +50,8 @@ pub fn name(job: &JobView, counts: &Counts, status: &mut JobStatus) -> bool {
         status.completed_indexes = Some(counts.completed.to_string()).filter(|text| !text.is_empty());
         status.succeeded = Some(counts.succeeded).filter(|number| *number != 0);
         if job.spec.backoff_limit_per_index.is_some() {
-            status.failed_indexes = Some(counts.failed_indexes.to_string()).filter(|text| !text.is_empty());
+            // Told also where none has: an empty text says that indexes may fail each for itself.
+            status.failed_indexes = Some(counts.failed_indexes.to_string());
         }
     } else {
         add(&mut uncounted.succeeded, &counts.new_succeeded);
@@ -125,6 +126,20 @@ mod tests {
             serde_json::to_value(&status).unwrap(),
             json!({"succeeded": 1, "uncountedTerminatedPods": {"failed": ["b"]}})
         );
+    }
+
+    #[test]
+    fn that_no_index_has_failed_is_told_where_indexes_may() {
+        let told = |spec| {
+            let job = job(spec);
+            let mut status = job.status.clone();
+            name(&job, &count(&job, &[]), &mut status);
+            status.failed_indexes
+        };
+        let indexed = json!({"completionMode": "Indexed"});
+        assert_eq!(told(indexed), None);
+        let each = json!({"completionMode": "Indexed", "backoffLimitPerIndex": 1});
+        assert_eq!(told(each).as_deref(), Some(""));
     }
 
     #[test]
