@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::failure_policy::{self, Failure};
+use super::finish::SUCCESS;
 use super::indexes::Indexes;
 use crate::cache::{JobPod, JobView, Phase, Pod};
 use crate::owned::is_active;
@@ -62,7 +63,8 @@ pub fn has_failed(job: &JobView, pod: &Pod) -> bool {
     match pod.phase {
         Phase::Failed => true,
         Phase::Succeeded => false,
-        _ => pod.terminating && !job.replaces_failed_only(),
+        // Once enough has succeeded, the others go for that.
+        _ => pod.terminating && !job.replaces_failed_only() && job.holds(SUCCESS).is_none(),
     }
 }
 
@@ -139,6 +141,21 @@ pub fn index_of(pod: &Pod) -> Option<u32> {
 }
 
 impl Counts {
+    /// The Job has failed, and its pods that haven't ended with it: they count as they go.
+    pub fn fail_the_rest(&mut self, job: &JobView, pods: &[Pod]) {
+        let uncounted = job.status.uncounted_terminated_pods.as_ref();
+        let named = uncounted.and_then(|uncounted| uncounted.failed.as_deref());
+        let is_left = |pod: &&Pod| {
+            let counts = |details: &JobPod| details.tracked && is_in_range(job, details);
+            pod.job.as_deref().is_some_and(counts)
+                && !pod.is_terminal()
+                && !has_failed(job, pod)
+                && !named.is_some_and(|named| named.iter().any(|uid| *uid == *pod.uid))
+                && failure_policy::judge(job, pod) != Failure::Ignore
+        };
+        self.new_failed.extend(pods.iter().filter(is_left).cloned());
+    }
+
     /// Takes note of a failure of one index.
     fn fail_index(&mut self, job: &JobView, pod: &Pod, verdict: &Failure) {
         let Some(details) = pod.job.as_deref() else { return };

@@ -8,6 +8,11 @@ use super::count::{Counts, limit};
 use super::indexes::Indexes;
 use crate::cache::{JobEnd, JobView};
 
+/// Condition that announces that a Job will be complete.
+pub const SUCCESS: &str = "SuccessCriteriaMet";
+/// Condition that announces that a Job will have failed.
+const FAILURE: &str = "FailureTarget";
+
 /// How a Job will end, once its pods have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finish {
@@ -35,8 +40,8 @@ impl Finish {
     /// The condition that announces the end.
     pub fn announced_by(&self) -> &'static str {
         match self.end {
-            JobEnd::Complete => "SuccessCriteriaMet",
-            JobEnd::Failed => "FailureTarget",
+            JobEnd::Complete => SUCCESS,
+            JobEnd::Failed => FAILURE,
         }
     }
 
@@ -69,6 +74,26 @@ fn announced(job: &JobView) -> Option<Finish> {
             message: condition.message.clone().unwrap_or_default(),
         })
     })
+}
+
+/// How long an announced end stands with the pods that had to go for it, even if they are gone sooner: who looks once a
+/// second sees it. Of the second in which it was told the part that is over isn't known.
+const STANDS: SignedDuration = SignedDuration::from_secs(3);
+
+/// How much is left of that, once all pods are counted.
+pub fn stands(job: &JobView, now: Timestamp) -> Option<Duration> {
+    let status = &job.status;
+    let uncounted = status.uncounted_terminated_pods.as_ref();
+    let counted = uncounted.is_none_or(|pods| pods.succeeded.is_none() && pods.failed.is_none());
+    if job.is_terminating() || status.terminating.unwrap_or(0) == 0 || !counted {
+        return None;
+    }
+    let announcements = [SUCCESS, FAILURE];
+    let announced = announcements.iter().find_map(|type_| job.holds(type_))?;
+    let age = now.duration_since(announced.last_transition_time.as_ref()?.0);
+    // One of a clock that is ahead says nothing about when it was.
+    let stands = age >= SignedDuration::ZERO && age < STANDS;
+    stands.then(|| Duration::try_from(STANDS - age).unwrap_or_default())
 }
 
 fn given_up(job: &JobView, counts: &Counts, now: Timestamp) -> Option<Finish> {
@@ -216,6 +241,30 @@ mod tests {
             "what was done before it was suspended counts"
         );
         assert_eq!(end(suspended, json!({"succeeded": 1}), &[done("a")]), None);
+    }
+
+    #[test]
+    fn an_announced_end_stands_for_a_moment_while_pods_are_going() {
+        let status = |condition: &str, age: i64, terminating: i32| {
+            let since = now() - SignedDuration::from_secs(age);
+            let condition =
+                json!({"type": condition, "status": "True", "lastTransitionTime": since.to_string()});
+            json!({"terminating": terminating, "conditions": [condition]})
+        };
+        let left_of = |status: Value| {
+            let left = stands(&with_status(job(json!({})), status), now());
+            left.map(|left| left.as_secs())
+        };
+        let left = |condition: &str, age: i64, terminating: i32| left_of(status(condition, age, terminating));
+        assert_eq!(left("FailureTarget", 0, 1), Some(3));
+        assert_eq!(left("SuccessCriteriaMet", 1, 1), Some(2));
+        assert_eq!(left("FailureTarget", 3, 1), None);
+        assert_eq!(left("FailureTarget", -5, 1), None);
+        assert_eq!(left("FailureTarget", 0, 0), None);
+        assert_eq!(left("Suspended", 0, 1), None);
+        let mut uncounted = status("FailureTarget", 0, 1);
+        uncounted["uncountedTerminatedPods"] = json!({"failed": ["a"]});
+        assert_eq!(left_of(uncounted), None, "the pods are counted first");
     }
 
     #[test]

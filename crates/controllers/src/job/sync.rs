@@ -59,6 +59,10 @@ impl Jobs {
             self.forget(key);
             return Ok(());
         }
+        if let Some(wait) = finish::stands(&job, Timestamp::now()) {
+            self.queue.add_after(key.clone(), wait);
+            return Ok(());
+        }
         // What was counted must not be counted again.
         let seen = self.cache.jobs.store().resource_version();
         if !self.own_status.caught_up(key, seen) {
@@ -91,6 +95,10 @@ impl Jobs {
                 .write_pods(&job, &actions, finish.is_some(), &mut counts)
                 .await;
         }
+        let ending = finish.as_ref().filter(|_| counts.active.is_empty());
+        if ending.is_some_and(|finish| finish.end == JobEnd::Failed) {
+            counts.fail_the_rest(&job, &pods);
+        }
         if let Some(wait) = actions.wait {
             self.queue.add_after(key.clone(), wait);
         }
@@ -115,7 +123,7 @@ impl Jobs {
             self.recorder
                 .event(&job.reference(), event_type, &reason, message);
         }
-        let freed = tracking::freed(&job, &counts, &status, &pods, finish.is_some());
+        let freed = tracking::freed(&job, &counts, &status, &pods, ending.is_some());
         let (_, error) = self.free(&job, &freed).await;
         if let Some(error) = error {
             return Err(error.into());
@@ -264,7 +272,12 @@ fn describe(
     let mut news: Vec<News> = Vec::new();
     status.active = Some(number(counts.active.len())).filter(|active| *active != 0);
     status.ready = Some(counts.ready);
-    status.terminating = Some(number(counts.terminating.len()));
+    let mut leaving = number(counts.terminating.len());
+    // Failures that had to go for the end are told of together with their number, even if they are gone by now.
+    if finish.is_some() && status.failed > job.status.failed {
+        leaving = leaving.max(job.status.terminating.unwrap_or(0));
+    }
+    status.terminating = Some(leaving);
     let mut conditions = status.conditions.take().unwrap_or_default();
     let normal = |reason: &str, message: &str| (EventType::Normal, reason.to_owned(), message.to_owned());
     match finish {
@@ -303,10 +316,9 @@ fn describe(
             set(finish.announced_by());
             let uncounted = status.uncounted_terminated_pods.as_ref();
             let counted = uncounted.is_none_or(|pods| pods.succeeded.is_none() && pods.failed.is_none());
-            if counts.active.is_empty() && counts.terminating.is_empty() && settled && counted {
+            if counts.active.is_empty() && leaving == 0 && settled && counted {
                 set(finish.told_by());
                 status.ready = Some(0);
-                status.terminating = Some(0);
                 match finish.end {
                     JobEnd::Complete => {
                         status.completion_time = Some(Time(now));
@@ -328,26 +340,52 @@ mod tests {
     use super::super::testing::{ago, job, now, with_status};
     use super::*;
     use orlop_client::informer::Cached;
+    use serde_json::Value;
     use std::sync::Arc;
+
+    fn cached(spec: Value, status: Value) -> Job {
+        Arc::new(Cached {
+            key: ObjectKey::new("ns", "work"),
+            uid: "j".into(),
+            resource_version: 1,
+            object: with_status(job(spec), status),
+        })
+    }
 
     /// The start and what is told after a look at a Job that started a minute ago, if `started`.
     fn looked_at(suspend: bool, started: bool, condition: Option<&str>) -> (Option<Timestamp>, Vec<String>) {
         let conditions = condition.map(|status| json!([{"type": SUSPENDED, "status": status}]));
         let start = started.then(|| ago(60).to_string());
-        let view = with_status(
-            job(json!({"suspend": suspend})),
+        let job = cached(
+            json!({"suspend": suspend}),
             json!({"startTime": start, "conditions": conditions}),
         );
-        let job: Job = Arc::new(Cached {
-            key: ObjectKey::new("ns", "work"),
-            uid: "j".into(),
-            resource_version: 1,
-            object: view,
-        });
         let mut status = job.status.clone();
         let news = describe(&job, &Counts::default(), None, true, &mut status, now());
         let told = news.into_iter().map(|(_, reason, _)| reason).collect();
         (status.start_time.map(|time| time.0), told)
+    }
+
+    #[test]
+    fn pods_that_had_to_go_for_the_end_are_told_of_together_with_their_number() {
+        let finish = Finish {
+            end: JobEnd::Failed,
+            reason: "BackoffLimitExceeded".to_owned(),
+            message: String::new(),
+        };
+        let ended = |failed: i32| {
+            let job = cached(json!({}), json!({"failed": 1, "terminating": 2}));
+            let mut status = job.status.clone();
+            status.failed = Some(failed);
+            describe(&job, &Counts::default(), Some(&finish), true, &mut status, now());
+            let conditions = status.conditions.unwrap_or_default();
+            let told: Vec<String> = conditions.into_iter().map(|condition| condition.type_).collect();
+            (status.terminating, told)
+        };
+        let told =
+            |types: &[&str]| -> Vec<String> { types.iter().map(|type_| (*type_).to_owned()).collect() };
+        assert_eq!(ended(3), (Some(2), told(&["FailureTarget"])));
+        assert_eq!(ended(1), (Some(0), told(&["FailureTarget", "Failed"])));
     }
 
     #[tokio::test]

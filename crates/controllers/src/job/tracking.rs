@@ -60,7 +60,7 @@ pub fn name(job: &JobView, counts: &Counts, status: &mut JobStatus) -> bool {
     all
 }
 
-/// The pods whose finalizer can go, now that `status` is written; `ending` if the Job is over.
+/// The pods whose finalizer can go, now that `status` is written; `ending` if the Job is over and none is to go on.
 pub fn freed(job: &JobView, counts: &Counts, status: &JobStatus, pods: &[Pod], ending: bool) -> Vec<Pod> {
     let uncounted = status.uncounted_terminated_pods.clone().unwrap_or_default();
     let named: HashSet<String> = uncounted
@@ -70,6 +70,8 @@ pub fn freed(job: &JobView, counts: &Counts, status: &JobStatus, pods: &[Pod], e
         .flatten()
         .collect();
     let ignored: HashSet<&str> = counts.ignored.iter().map(|pod| &*pod.uid).collect();
+    let ended = counts.new_succeeded.iter().chain(&counts.new_failed);
+    let counted: HashSet<&str> = ended.map(|pod| &*pod.uid).collect();
     let is_free = |pod: &&Pod| {
         let Some(details) = pod.job.as_deref().filter(|details| details.tracked) else {
             return false;
@@ -84,9 +86,12 @@ pub fn freed(job: &JobView, counts: &Counts, status: &JobStatus, pods: &[Pod], e
         if has_failed(job, pod) && !is_in_range(job, details) {
             return true;
         }
-        let over = pod.is_terminal() && ending;
         let told = named.contains(&*pod.uid) || ignored.contains(&*pod.uid);
-        over || (told && !is_remembered(counts, pod))
+        if ending {
+            // Whether it still runs or not; but what counts is named before.
+            return told || !counted.contains(&*pod.uid);
+        }
+        told && !is_remembered(counts, pod)
     };
     pods.iter().filter(is_free).cloned().collect()
 }
@@ -105,8 +110,9 @@ fn is_remembered(counts: &Counts, pod: &Pod) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::count::count;
-    use super::super::testing::{failed, indexed, job, names, tracked, with_status};
+    use super::super::testing::{failed, indexed, job, names, pod, tracked, with_status};
     use super::*;
+    use crate::cache::JobPod;
     use serde_json::json;
 
     #[test]
@@ -148,6 +154,56 @@ mod tests {
         let pods = [tracked("a").succeeded().build()];
         let counts = count(&job, &pods);
         assert!(freed(&job, &counts, &job.status, &pods, false).is_empty());
+    }
+
+    #[test]
+    fn at_the_end_pods_that_still_run_have_failed_if_the_job_has_and_are_freed_in_any_case() {
+        let spec = json!({"podFailurePolicy": {"rules": [
+            {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]}});
+        let job = with_status(
+            job(spec),
+            json!({"uncountedTerminatedPods": {"failed": ["named"]}}),
+        );
+        let disrupted = JobPod {
+            tracked: true,
+            conditions: [("DisruptionTarget".into(), "True".into())].into(),
+            ..JobPod::default()
+        };
+        let pods = [
+            tracked("done").succeeded().build(),
+            failed("failed", "main", 1, None),
+            tracked("named").build(),
+            tracked("running").build(),
+            pod("disrupted").on("n").job(disrupted).build(),
+            pod("not-ours-yet").on("n").job(JobPod::default()).build(),
+        ];
+        let at_the_end = |has_failed: bool| {
+            let mut counts = count(&job, &pods);
+            if has_failed {
+                counts.fail_the_rest(&job, &pods);
+            }
+            let mut status = job.status.clone();
+            let unnamed = names(&freed(&job, &counts, &status, &pods, true));
+            assert!(name(&job, &counts, &mut status));
+            let freed = names(&freed(&job, &counts, &status, &pods, true));
+            (names(&counts.new_failed), unnamed, freed)
+        };
+        let all = ["done", "failed", "named", "running", "disrupted"].map(str::to_owned);
+        let (counted, unnamed, freed) = at_the_end(true);
+        assert_eq!(counted, ["failed", "running"]);
+        assert_eq!(
+            unnamed,
+            ["named", "disrupted"],
+            "the others are to be named first"
+        );
+        assert_eq!(freed, all);
+        let (counted, _, freed) = at_the_end(false);
+        assert_eq!(
+            counted,
+            ["failed"],
+            "who does what is no longer needed has not failed"
+        );
+        assert_eq!(freed, all);
     }
 
     #[test]
