@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{Method, Request, Response, StatusCode};
-use k8s_openapi::api::core::v1::{Event, Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::client::Body;
 use serde_json::{Value, json};
 
@@ -230,6 +230,28 @@ async fn pods_spread_evenly_and_wait_rather_than_crowd() {
         .patch_node("b1", json!({"spec": {"unschedulable": null}}))
         .await;
     assert_eq!(node_of(&cluster, "6").await, "b1");
+}
+
+#[tokio::test]
+async fn a_node_that_is_gone_is_no_emptier_place() {
+    let cluster = Cluster::start().await;
+    cluster.add_node("a1", json!({"zone": "a"})).await;
+    cluster.add_node("b1", json!({"zone": "b"})).await;
+    cluster
+        .patch_node("b1", json!({"spec": {"unschedulable": true}}))
+        .await;
+    let there = json!({"nodeSelector": {"zone": "b"}});
+    create(&cluster, "probe", json!({}), there).await;
+    told(&cluster, "probe", "unschedulable").await;
+    let spread = json!({"topologySpreadConstraints": [{"topologyKey": "zone", "maxSkew": 1,
+        "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "web"}}}]});
+    create(&cluster, "1", json!({"app": "web"}), spread.clone()).await;
+    assert_eq!(node_of(&cluster, "1").await, "a1");
+    create(&cluster, "2", json!({"app": "web"}), spread).await;
+    told(&cluster, "2", "spread").await;
+    let nodes: Api<Node> = Api::all(cluster.client.clone());
+    nodes.delete("b1", &DeleteParams::default()).await.unwrap();
+    assert_eq!(node_of(&cluster, "2").await, "a1");
 }
 
 #[tokio::test]

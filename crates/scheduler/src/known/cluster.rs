@@ -157,17 +157,20 @@ impl Cluster {
         }
     }
 
-    /// A node is gone; its pods may still be there.
-    pub fn remove_node(&mut self, name: &Arc<str>) {
-        if let Some(entry) = self.entries.get_mut(name) {
-            if let Some(old) = entry.node.take() {
-                self.nodes -= 1;
-                self.images.remove(&old.images);
-            }
-            if entry.is_unused() {
-                self.entries.remove(name);
-            }
+    /// A node is gone; its pods may still be there. The pods for which room was made on it.
+    pub fn remove_node(&mut self, name: &Arc<str>) -> Vec<ObjectKey> {
+        let Some(entry) = self.entries.get_mut(name) else {
+            return Vec::new();
+        };
+        if let Some(old) = entry.node.take() {
+            self.nodes -= 1;
+            self.images.remove(&old.images);
         }
+        let nominees = entry.nominees.keys().cloned().collect();
+        if entry.is_unused() {
+            self.entries.remove(name);
+        }
+        nominees
     }
 
     /// A pod holds a part of `node`, or is assumed to.
@@ -357,8 +360,15 @@ mod tests {
         assert_eq!(cluster.release(&a), Some("n".into()));
         assert_eq!(cluster.release(&a), None);
         assert_eq!(cluster.candidate("n").unwrap().usage.pods, 1);
-        cluster.remove_node(&"n".into());
+        let nominee = Nominee {
+            priority: 0,
+            takes: Arc::default(),
+        };
+        cluster.nominate(&a, Some(("n".into(), nominee)));
+        assert_eq!(cluster.remove_node(&"n".into()), [a.clone()]);
+        assert!(cluster.remove_node(&"other".into()).is_empty());
         assert_eq!(cluster.len(), 0);
+        cluster.nominate(&a, None);
         cluster.release(&b);
         assert!(cluster.entries.is_empty());
     }

@@ -112,8 +112,14 @@ impl Scheduler {
         let name = &change.latest().key.name;
         let mut state = self.state();
         let Some(node) = &change.new else {
-            state.cluster.remove_node(name);
+            let now = Instant::now();
+            for pod in state.cluster.remove_node(name) {
+                state.queue.in_vain(&pod, now);
+            }
+            // Those who spread may have waited because it was emptier than others.
+            state.queue.happened_to_a_pod(now);
             drop(state);
+            self.changed.notify_one();
             // Claims may be awaited there.
             self.claims_changed.send_replace(());
             return;
