@@ -137,6 +137,27 @@ async fn a_success_policy_ends_the_job_before_all_indexes_have_succeeded() {
             .filter(|pod| !orlop_api::pod::is_terminal(pod))
             .collect();
         assert!(running.is_empty(), "{name}: {} pods", running.len());
+        let failed = job.status.and_then(|status| status.failed);
+        assert_eq!(failed, None, "{name}: who is no longer needed has not failed");
+    }
+}
+
+#[tokio::test]
+async fn who_still_runs_when_a_job_fails_has_failed_with_it() {
+    let cluster = Cluster::start().await;
+    let batch = Batch::of(&cluster).await;
+    let spec = json!({"completions": 4, "parallelism": 4, "completionMode": "Indexed", "backoffLimit": 1});
+    // The even ones run for ever.
+    batch.create("j", "img|fail-1", spec).await;
+    let job = batch.until("j", "Failed").await;
+    assert_eq!(reasons(&job)["FailureTarget"], "BackoffLimitExceeded");
+    let status = job.status.unwrap();
+    assert_eq!(
+        (status.failed, status.active, status.terminating),
+        (Some(4), None, Some(0))
+    );
+    for pod in batch.pods("j").await {
+        assert!(pod.metadata.finalizers.is_none(), "nothing holds {}", index(&pod));
     }
 }
 
