@@ -1,4 +1,4 @@
-//! Looks every 20 s while there is something to collect or to wait for; otherwise sleeps.
+//! Looks every 20 s while there is something to collect or to wait for, and whenever there may be something more.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -21,6 +21,8 @@ use crate::disruption;
 
 /// Pause between two looks.
 const PERIOD: Duration = Duration::from_secs(20);
+/// Pause between two looks if something happened: what happens at once is looked at at once.
+const PERIOD_MIN: Duration = Duration::from_secs(1);
 /// How long a node must be missing before its pods are collected: it may only be re-registering.
 const QUARANTINE: Duration = Duration::from_secs(40);
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
@@ -81,11 +83,18 @@ impl PodGc {
         let mut missing: HashMap<Arc<str>, Instant> = HashMap::new();
         loop {
             if self.look(&mut missing).await {
-                tokio::time::sleep(PERIOD).await;
+                self.pause().await;
             } else {
                 self.suspicious.notified().await;
             }
         }
+    }
+
+    /// What can't be collected yet keeps nothing waiting that can.
+    async fn pause(&self) {
+        tokio::time::sleep(PERIOD_MIN).await;
+        let happened = self.suspicious.notified();
+        let _ = tokio::time::timeout(PERIOD - PERIOD_MIN, happened).await;
     }
 
     /// One look; whether another one is needed without anything new happening.
@@ -178,5 +187,25 @@ fn node_is(cache: &Cache, name: &str) -> NodeIs {
         None => NodeIs::Missing,
         Some(node) if !node.is_ready() && is_given_up(&node) => NodeIs::OutOfService,
         Some(_) => NodeIs::Present,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_ends_early_if_there_may_be_more_to_collect() {
+        let (client, _) = crate::testing::server(|method, path, _| panic!("{method} {path}"));
+        let gc = PodGc::new(client, &Arc::new(Cache::default()), None);
+        let paused = async || {
+            let began = Instant::now();
+            gc.pause().await;
+            began.elapsed().as_secs()
+        };
+        assert_eq!(paused().await, PERIOD.as_secs());
+        gc.suspicious.notify_one();
+        assert_eq!(paused().await, PERIOD_MIN.as_secs());
+        assert_eq!(paused().await, PERIOD.as_secs(), "what happened was looked at");
     }
 }
