@@ -9,8 +9,8 @@ use orlop_api::placement::Reason;
 use orlop_client::informer::ObjectKey;
 
 use crate::known::cluster::{Cluster, Holder};
-use crate::known::traits::{Term, Traits};
-use crate::known::view::NodeView;
+use crate::known::traits::{Labels, Term, Traits};
+use crate::known::view::{NodeView, Pending};
 use crate::known::world::World;
 use crate::profile::rules::Rules;
 
@@ -36,20 +36,18 @@ pub struct Company<'a> {
 impl<'a> Company<'a> {
     /// Counts; `None` if no rule of anybody could matter.
     pub fn of(
-        pod: &'a ObjectKey,
-        traits: &'a Traits,
+        key: &'a ObjectKey,
+        pod: &'a Pending,
         cluster: &mut Cluster,
         world: &'a World,
         rules: &'a Rules,
     ) -> Option<Self> {
-        let has_rules = |traits: &Traits| {
-            !(traits.affinity.is_empty() && traits.anti_affinity.is_empty() && traits.preferred.is_empty())
-        };
-        if !has_rules(traits) && !cluster.has_picky_pods() {
+        let traits = &*pod.traits;
+        if !traits.is_picky() && !cluster.has_picky_pods() {
             return None;
         }
         let mut company = Self {
-            namespace: &pod.namespace,
+            namespace: &key.namespace,
             traits,
             world,
             rules,
@@ -61,6 +59,11 @@ impl<'a> Company<'a> {
         for candidate in cluster.candidates() {
             for (key, holder) in candidate.holders {
                 company.count(candidate.node, key, holder, 1);
+            }
+            // Who is to come keeps others away already, but is no company yet.
+            for (other, nominee) in candidate.awaited(key, pod.priority()) {
+                let labels = world.namespace_labels(&other.namespace);
+                company.keep_apart(candidate.node, other, labels.as_deref(), &nominee.traits, 1);
             }
         }
         Some(company)
@@ -76,21 +79,14 @@ impl<'a> Company<'a> {
                 add(&mut self.near, node, term, times);
             }
         }
-        for (places, term) in self.far.iter_mut().zip(&traits.anti_affinity) {
-            if about(term) {
-                add(places, node, term, times);
-            }
-        }
         for (term, weight) in &traits.preferred {
             if about(term) {
                 add(&mut self.liking, node, term, times * weight);
             }
         }
+        self.keep_apart(node, key, theirs.as_deref(), &holder.traits, times);
         let ours = self.world.namespace_labels(namespace);
         let meant = |term: &Term| term.is_about(namespace, ours.as_deref(), &traits.labels);
-        for term in holder.traits.anti_affinity.iter().filter(|term| meant(term)) {
-            add(&mut self.unwelcome, node, term, times);
-        }
         if self.rules.ignores_others_preferences && traits.preferred.is_empty() {
             return;
         }
@@ -100,6 +96,31 @@ impl<'a> Company<'a> {
         // One that needs company likes to have it where it is.
         for term in holder.traits.affinity.iter().filter(|term| meant(term)) {
             add(&mut self.liking, node, term, times * self.rules.need);
+        }
+    }
+
+    /// Counts what keeps the pod and another on `node` apart; `theirs` are the labels of the other's namespace.
+    fn keep_apart(
+        &mut self,
+        node: &NodeView,
+        other: &ObjectKey,
+        theirs: Option<&Labels>,
+        traits: &Traits,
+        times: i64,
+    ) {
+        for (places, term) in self.far.iter_mut().zip(&self.traits.anti_affinity) {
+            if term.is_about(&other.namespace, theirs, &traits.labels) {
+                add(places, node, term, times);
+            }
+        }
+        if traits.anti_affinity.is_empty() {
+            return;
+        }
+        let ours = self.world.namespace_labels(self.namespace);
+        for term in &traits.anti_affinity {
+            if term.is_about(self.namespace, ours.as_deref(), &self.traits.labels) {
+                add(&mut self.unwelcome, node, term, times);
+            }
         }
     }
 
@@ -195,7 +216,7 @@ mod tests {
         let pod = pending_pod("default", "p", labels, spec);
         let (key, world) = (ObjectKey::new("default", "p"), world());
         let rules = Rules::default();
-        let company = Company::of(&key, &pod.traits, cluster, &world, &rules);
+        let company = Company::of(&key, &pod, cluster, &world, &rules);
         let verdict = |node: &NodeView| {
             let refusal = company.as_ref().and_then(|company| company.refuses(node));
             refusal.map_or("+".to_owned(), |reason| reason.to_string())
@@ -359,7 +380,7 @@ mod tests {
         let pod = pending_pod("default", "p", json!({}), spec);
         let (key, world) = (ObjectKey::new("default", "p"), world());
         let rules = Rules::default();
-        let company = Company::of(&key, &pod.traits, &mut cluster, &world, &rules).unwrap();
+        let company = Company::of(&key, &pod, &mut cluster, &world, &rules).unwrap();
         let likings: Vec<i64> = cluster
             .candidates()
             .map(|candidate| company.liking(candidate.node))
@@ -378,7 +399,7 @@ mod tests {
             need: 7,
             ..Rules::default()
         };
-        let company = Company::of(&key, &pod.traits, &mut cluster, &world, &rules).unwrap();
+        let company = Company::of(&key, &pod, &mut cluster, &world, &rules).unwrap();
         let likings: Vec<i64> = cluster
             .candidates()
             .map(|candidate| company.liking(candidate.node))
@@ -388,11 +409,50 @@ mod tests {
             ignores_others_preferences: true,
             ..rules
         };
-        let company = Company::of(&key, &pod.traits, &mut cluster, &world, &deaf).unwrap();
+        let company = Company::of(&key, &pod, &mut cluster, &world, &deaf).unwrap();
         assert!(
             cluster
                 .candidates()
                 .all(|candidate| company.liking(candidate.node) == 0)
         );
+    }
+
+    #[test]
+    fn room_that_is_made_for_a_pod_keeps_others_away_as_the_pod_itself_will() {
+        let mut cluster = zones();
+        let avoiding = |priority: i32| {
+            let mut spec = required("podAntiAffinity", json!([term("host", "db")]));
+            spec["priority"] = json!(priority);
+            spec
+        };
+        let db = || json!({"app": "db"});
+        let first = pending_pod("default", "first", db(), avoiding(5));
+        let key = ObjectKey::new("default", "first");
+        cluster.nominate(&key, Some(("a1".into(), first.nominee())));
+        for priority in [1, 5] {
+            assert_eq!(
+                verdicts(&mut cluster, db(), avoiding(priority)),
+                [FAR, "+", "+", "+"]
+            );
+        }
+        assert_eq!(
+            verdicts(&mut cluster, db(), avoiding(6)),
+            ["+"; 4],
+            "a more important one may take it"
+        );
+        let plain = json!({"containers": [], "priority": 5});
+        assert_eq!(
+            verdicts(&mut cluster, db(), plain.clone()),
+            [UNWELCOME, "+", "+", "+"]
+        );
+        let near = required("podAffinity", json!([term("host", "db")]));
+        assert_eq!(
+            verdicts(&mut cluster, json!({}), near),
+            [NEAR; 4],
+            "it is not there yet"
+        );
+        cluster.nominate(&key, None);
+        assert!(!cluster.has_picky_pods());
+        assert_eq!(verdicts(&mut cluster, db(), plain), ["+"; 4]);
     }
 }

@@ -55,7 +55,7 @@ impl<'a> Judge<'a> {
             rules,
             volumes: Volumes::of(key, pod, world)?,
             exclusive: Exclusive::of(key, pod, cluster, world),
-            company: Company::of(key, &pod.traits, cluster, world, rules),
+            company: Company::of(key, pod, cluster, world, rules),
             spread: Spread::of(key, pod, cluster, rules),
         })
     }

@@ -283,10 +283,8 @@ fn victims(
     for (_, holder) in &others {
         add(&mut trial.usage, &holder.takes);
     }
-    for (nominated, nominee) in candidate.nominees {
-        if nominated != key && nominee.priority >= priority && !candidate.holders.contains_key(nominated) {
-            add(&mut trial.usage, &nominee.takes);
-        }
+    for (_, nominee) in candidate.awaited(key, priority) {
+        add(&mut trial.usage, &nominee.takes);
     }
     for (key, holder) in &lower {
         trial.count(key, holder, -1);

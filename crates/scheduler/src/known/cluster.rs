@@ -37,14 +37,6 @@ pub struct Holder {
     pub started: Option<Timestamp>,
 }
 
-impl Holder {
-    /// Whether its rules may concern others.
-    fn is_picky(&self) -> bool {
-        let traits = &self.traits;
-        !(traits.affinity.is_empty() && traits.anti_affinity.is_empty() && traits.preferred.is_empty())
-    }
-}
-
 /// A pod for which room was made on a node, until it is there.
 #[derive(Debug, Clone)]
 pub struct Nominee {
@@ -52,6 +44,8 @@ pub struct Nominee {
     pub priority: i32,
     /// What it will take.
     pub takes: Arc<Takes>,
+    /// Its labels, and what company it wants.
+    pub traits: Arc<Traits>,
 }
 
 #[derive(Debug, Default)]
@@ -99,7 +93,7 @@ pub struct Cluster {
     places: HashMap<ObjectKey, Arc<str>>,
     /// Where each nominee is to be.
     nominations: HashMap<ObjectKey, Arc<str>>,
-    /// How many holders have rules that concern others.
+    /// How many holders and nominees have rules that concern others.
     picky: usize,
     /// On how many nodes each image is.
     images: Spread,
@@ -127,13 +121,18 @@ pub struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
+    /// The others for whom room was made there and who don't leave it to a pod of that priority.
+    pub fn awaited(&self, pod: &ObjectKey, priority: i32) -> impl Iterator<Item = (&ObjectKey, &Nominee)> {
+        self.nominees.iter().filter(move |(key, nominee)| {
+            **key != *pod && nominee.priority >= priority && !self.holders.contains_key(*key)
+        })
+    }
+
     /// What counts as taken for a pod of that priority: room made for others that are as important isn't free.
     pub fn usage_for<'a>(&'a self, pod: &ObjectKey, priority: i32) -> Cow<'a, NodeUsage> {
         let mut usage = Cow::Borrowed(self.usage);
-        for (key, nominee) in self.nominees {
-            if key != pod && nominee.priority >= priority && !self.holders.contains_key(key) {
-                add(usage.to_mut(), &nominee.takes);
-            }
+        for (_, nominee) in self.awaited(pod, priority) {
+            add(usage.to_mut(), &nominee.takes);
         }
         usage
     }
@@ -182,13 +181,13 @@ impl Cluster {
             })
         {
             // The usual case: what was assumed came true.
-            self.picky += usize::from(holder.is_picky());
+            self.picky += usize::from(holder.traits.is_picky());
             let known = entry.holders.insert(pod.clone(), holder);
-            self.picky -= usize::from(known.is_some_and(|known| known.is_picky()));
+            self.picky -= usize::from(known.is_some_and(|known| known.traits.is_picky()));
             return;
         }
         self.release(pod);
-        self.picky += usize::from(holder.is_picky());
+        self.picky += usize::from(holder.traits.is_picky());
         self.places.insert(pod.clone(), node.clone());
         let entry = self.entries.entry(node.clone()).or_default();
         if let Some(usage) = &mut entry.usage {
@@ -206,7 +205,7 @@ impl Cluster {
             if let Some(known) = &known {
                 entry.weigh(known, -1);
             }
-            self.picky -= usize::from(known.is_some_and(|known| known.is_picky()));
+            self.picky -= usize::from(known.is_some_and(|known| known.traits.is_picky()));
             entry.usage = None;
             if entry.is_unused() {
                 self.entries.remove(&node);
@@ -221,12 +220,14 @@ impl Cluster {
         if let Some(before) = &before
             && let Some(entry) = self.entries.get_mut(before)
         {
-            entry.nominees.remove(pod);
+            let known = entry.nominees.remove(pod);
+            self.picky -= usize::from(known.is_some_and(|known| known.traits.is_picky()));
             if entry.is_unused() {
                 self.entries.remove(before);
             }
         }
         if let Some((node, nominee)) = nominee {
+            self.picky += usize::from(nominee.traits.is_picky());
             let entry = self.entries.entry(node.clone()).or_default();
             entry.nominees.insert(pod.clone(), nominee);
             self.nominations.insert(pod.clone(), node);
@@ -314,6 +315,7 @@ mod tests {
         let nominee = Nominee {
             priority: 5,
             takes: Arc::default(),
+            traits: Arc::default(),
         };
         let (a, b) = (ObjectKey::new("ns", "a"), ObjectKey::new("ns", "b"));
         cluster.nominate(&a, Some(("n".into(), nominee)));
@@ -363,6 +365,7 @@ mod tests {
         let nominee = Nominee {
             priority: 0,
             takes: Arc::default(),
+            traits: Arc::default(),
         };
         cluster.nominate(&a, Some(("n".into(), nominee)));
         assert_eq!(cluster.remove_node(&"n".into()), [a.clone()]);

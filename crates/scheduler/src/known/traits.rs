@@ -132,6 +132,11 @@ impl Traits {
         traits
     }
 
+    /// Whether its rules may concern others.
+    pub fn is_picky(&self) -> bool {
+        !(self.affinity.is_empty() && self.anti_affinity.is_empty() && self.preferred.is_empty())
+    }
+
     /// Whether what other pods do may make a node fit that didn't.
     pub fn minds_company(&self) -> bool {
         !(self.affinity.is_empty() && self.anti_affinity.is_empty() && self.spreading.is_empty())

@@ -159,6 +159,7 @@ impl Pending {
         Nominee {
             priority: self.priority(),
             takes: self.takes.clone(),
+            traits: self.traits.clone(),
         }
     }
 
