@@ -54,6 +54,8 @@ const NETWORK_RETRY_AFTER: SignedDuration = SignedDuration::from_secs(1);
 /// A pull that failed is called back-off from here on; and an image that was imported meanwhile is found, where the
 /// runtime doesn't tell of it.
 const PULL_LOOK_AFTER: SignedDuration = SignedDuration::from_secs(3);
+/// The longest wait between two pulls that fail.
+const PULL_BACKOFF_MAX: SignedDuration = SignedDuration::from_secs(300);
 /// The longest wait before an image is looked for that is never pulled: who brings it may take days.
 const NEVER_PULLED_LOOK_AFTER_MAX: SignedDuration = SignedDuration::from_secs(60);
 /// Between tries to stop a pod or to release what it holds.
@@ -116,7 +118,7 @@ impl Worker {
             status: pod.status.clone().unwrap_or_default(),
             awaited: (!seen.is_alive()).then(Instant::now),
             restarts: Backoff::new(longest),
-            pulls: Backoff::new(SignedDuration::from_secs(300)),
+            pulls: Backoff::new(PULL_BACKOFF_MAX),
             looks: Backoff::new(NEVER_PULLED_LOOK_AFTER_MAX),
             agent,
             mailbox,
@@ -280,8 +282,10 @@ impl Worker {
             let only_starts = !killed && !replaces && plan.resize.is_empty() && plan.restart_all.is_none();
             let mut started = Vec::new();
             let outcome = self.carry_out(plan, &mut started).await;
+            // What ended while others were started was told meanwhile.
+            let is_known = only_starts && matches!(self.reading, Reading::Fresh);
             self.reading = match outcome {
-                Ok(()) if only_starts && !started.is_empty() => Reading::Started(started),
+                Ok(()) if is_known && !started.is_empty() => Reading::Started(started),
                 _ => Reading::Stale,
             };
             self.take_mail();

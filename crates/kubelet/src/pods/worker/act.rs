@@ -1,10 +1,13 @@
 //! Carries a plan out.
-use super::{Again, PULL_LOOK_AFTER, RETRY_AFTER, Reading, Worker};
+use super::{Again, PULL_BACKOFF_MAX, PULL_LOOK_AFTER, RETRY_AFTER, Reading, Worker};
 use crate::images::{self, Look};
-use crate::pods::decide::{Plan, Which, backoff_key};
+use crate::pods::agent::Agent;
+use crate::pods::backoff::Backoff;
+use crate::pods::decide::{Plan, Waiting, Which, backoff_key};
 use crate::pods::start::{self, Sandbox, Start};
 use crate::pods::stop;
 use crate::probes_view::ProbeView;
+use crate::runtime::seen::{SeenPod, SeenResources};
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use orlop_api::pod::{init_containers, name, namespace, uid};
@@ -105,39 +108,33 @@ impl Worker {
         let Some(container) = which.of(&pod) else {
             return Ok(None);
         };
-        let path = which.field_path(&container.name);
-        let wanted = images::Wanted {
-            pod: &pod,
-            container: &container,
-            path: &path,
-            stopping: mailbox.stopping(),
-        };
-        let volumes = images::of_volumes(&agent, &wanted, &mut self.pulls).await;
-        let image = match volumes {
-            Ok(volumes) => images::ensure(&agent, &wanted, looked, &mut self.pulls)
-                .await
-                .map(|image| (image, volumes)),
-            Err(why) => Err(why),
-        };
-        let outcome = match image {
-            Ok((image, volume_images)) => {
-                let (pod, seen, stopping) = (&*pod, &self.seen, mailbox.stopping());
-                start::start_container(
-                    &agent,
-                    &Start {
-                        pod,
-                        sandbox,
-                        seen,
-                        which,
-                        image,
-                        volume_images,
-                        stopping,
-                    },
-                )
-                .await
+        // Lent for as long as it takes: mail is read meanwhile.
+        let seen = self.seen.clone();
+        let mut pulls = std::mem::replace(&mut self.pulls, Backoff::new(PULL_BACKOFF_MAX));
+        let outcome = {
+            let path = which.field_path(&container.name);
+            let wanted = images::Wanted {
+                pod: &pod,
+                container: &container,
+                path: &path,
+                stopping: mailbox.stopping(),
+            };
+            let mut work = std::pin::pin!(begin(
+                &agent,
+                &wanted,
+                (which, sandbox, &seen),
+                looked,
+                &mut pulls
+            ));
+            loop {
+                tokio::select! {
+                    biased;
+                    outcome = &mut work => break outcome,
+                    mail = mailbox.next() => self.hear(mail),
+                }
             }
-            Err(why) => Err(why),
         };
+        self.pulls = pulls;
         // One that was made and does not start, or whose hook fails, is held back like one that crashes.
         let made = match &outcome {
             Ok(_) => true,
@@ -152,7 +149,9 @@ impl Worker {
             Ok(id) => {
                 self.waiting.remove(&container.name);
                 self.probes.insert(id.clone(), ProbeView::default());
-                self.set.insert(id.clone(), self.given_to(&container));
+                // The pod may have been given something else meanwhile.
+                let given = agent.surroundings.container_resources(&pod, &container);
+                self.set.insert(id.clone(), SeenResources::from(&given));
                 let ip = sandbox.ips.first().cloned();
                 self.start_probes(container.name.clone(), id.clone(), ip, false);
                 Ok(Some(id))
@@ -230,4 +229,26 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+/// Has a container's images on the node and starts it; on failure, why it waits.
+async fn begin(
+    agent: &Agent,
+    wanted: &images::Wanted<'_>,
+    (which, sandbox, seen): (Which, &Sandbox, &SeenPod),
+    looked: Option<Look>,
+    pulls: &mut Backoff,
+) -> Result<String, Waiting> {
+    let volume_images = images::of_volumes(agent, wanted, pulls).await?;
+    let image = images::ensure(agent, wanted, looked, pulls).await?;
+    let start = Start {
+        pod: wanted.pod,
+        sandbox,
+        seen,
+        which,
+        image,
+        volume_images,
+        stopping: wanted.stopping,
+    };
+    start::start_container(agent, &start).await
 }

@@ -113,6 +113,45 @@ async fn readiness_of_others_is_told_while_a_container_is_killed() {
     );
 }
 
+/// The same where one takes its time to start; and one that ends meanwhile is not forgotten over it.
+#[tokio::test]
+async fn others_are_told_of_and_looked_after_while_a_container_starts() {
+    let bench = Bench::new();
+    let lifecycle = json!({"postStart": {"exec": {"command": ["up"]}}});
+    let probe = json!({"exec": {"command": ["ready"]}});
+    let spec = json!({"containers": [
+        {"name": "slow", "image": "i:1", "lifecycle": lifecycle},
+        {"name": "other", "image": "i:1", "readinessProbe": probe}]});
+    bench.run(&pod(spec), SeenPod::default());
+    bench.runtime.until("StartContainer other").await;
+    let other = bench.runtime.running().remove(1);
+    let say = |success| {
+        bench.mailbox.probe(ProbeNews {
+            container_id: other.clone(),
+            kind: ProbeKind::Readiness,
+            success,
+        });
+    };
+    say(true);
+    bench.readiness("other", true).await;
+    bench.runtime.hanging.lock().push("up".into());
+    bench.runtime.exit("slow", 1);
+    bench.changed();
+    bench.runtime.until("CreateContainer slow 1").await;
+    say(false);
+    bench.readiness("other", false).await;
+    bench.runtime.exit("other", 1);
+    bench.changed();
+    tokio::task::yield_now().await;
+    let calls = bench.runtime.calls();
+    assert!(
+        !calls.contains(&"ended up".to_owned()),
+        "it starts still: {calls:?}"
+    );
+    bench.runtime.end_hanging();
+    bench.runtime.until("CreateContainer other 1").await;
+}
+
 /// T09: the failed probe's own grace counts, not that of the pod.
 #[tokio::test]
 async fn t09_liveness_failure_with_a_grace_of_its_own_restarts_after_that() {
