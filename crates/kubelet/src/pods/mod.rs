@@ -2,6 +2,7 @@
 //!
 //! [`decide`] says what a pod needs next, [`status`] what is to be told of it; both are pure. A [`worker`] carries it
 //! out with the help of `start` and `stop`. The [`manager`] owns the workers.
+mod addresses;
 pub mod admission;
 pub mod agent;
 pub mod backoff;

@@ -1,4 +1,5 @@
 //! Makes sandboxes and starts containers, as a plan says. No decisions here.
+use super::addresses;
 use super::agent::Agent;
 use super::decide::{Waiting, Which};
 use super::ephemeral::ephemeral_containers;
@@ -113,17 +114,17 @@ pub async fn create_sandbox(
     } else {
         sandbox_ips(&*agent.runtime, &id).await?
     };
+    let ips = if host_network {
+        agent.settings.host_ips.clone()
+    } else {
+        addresses::chosen(&own_ips, &agent.settings.host_ips)
+    };
     let seen = SeenSandbox {
         id: id.clone(),
         attempt,
         ready: true,
         created_at: Timestamp::now(),
-        ips: own_ips.clone(),
-    };
-    let ips = if host_network {
-        agent.settings.host_ips.clone()
-    } else {
-        own_ips
+        ips: own_ips,
     };
     Ok((Sandbox { id, config, ips }, seen))
 }

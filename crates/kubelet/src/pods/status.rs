@@ -4,6 +4,7 @@ mod conditions;
 mod containers;
 mod phase;
 
+use super::addresses;
 use super::decide::Waiting;
 use super::ephemeral::{as_container, ephemeral_containers};
 use super::resize::Resizing;
@@ -19,8 +20,8 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use orlop_api::pod::init_containers;
 use orlop_api::pod::resources::{amounts, container_requests};
-use orlop_api::pod::{init_containers, is_host_network};
 use phase::phase;
 use std::collections::{BTreeMap, HashMap};
 
@@ -101,12 +102,7 @@ pub fn pod_status(facts: &Facts<'_>) -> PodStatus {
         end_all(&mut init_statuses, &mut statuses);
     }
     statuses.sort_by(|a, b| a.name.cmp(&b.name));
-    let host_network = is_host_network(spec);
-    let mut pod_ips: Vec<String> = match facts.seen.sandbox() {
-        _ if host_network => facts.host_ips.to_vec(),
-        Some(sandbox) => sandbox.ips.clone(),
-        None => Vec::new(),
-    };
+    let mut pod_ips = addresses::of_pod(facts.pod, facts.seen, facts.host_ips);
     if pod_ips.is_empty() {
         // Addresses stay in the status when the sandbox goes.
         pod_ips = facts

@@ -1,5 +1,6 @@
 //! Stops containers and whole pods: hooks at once, then regular containers together, then sidecars in reverse order,
 //! then the sandbox (contract, node agent §10).
+use super::addresses;
 use super::agent::Agent;
 use super::decide::{FailedProbe, Kill, Which};
 use super::hooks;
@@ -181,10 +182,8 @@ pub async fn stop_pod(
     begun: &Mutex<HashSet<String>>,
 ) -> Result<HashSet<String>, String> {
     let deadline = Instant::now() + seconds(grace);
-    let ip = seen
-        .sandbox()
-        .and_then(|sandbox| sandbox.ips.first())
-        .map(String::as_str);
+    let addresses = addresses::of_pod(pod, seen, &agent.settings.host_ips);
+    let ip = addresses.first().map(String::as_str);
     let ranks = ranks(pod, seen);
     let done: Vec<CancellationToken> = ranks.iter().map(|_| CancellationToken::new()).collect();
     let stops = ranks.iter().enumerate().map(|(rank, containers)| {

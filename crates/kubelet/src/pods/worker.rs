@@ -16,6 +16,7 @@
 //! | `sandbox` | what containers are started in |
 //! | `resize` | brings containers to what their pod was given |
 //! | `end` | the pod's end |
+use super::addresses;
 use super::agent::Agent;
 use super::backoff::Backoff;
 use super::decide::{Plan, Situation, Waiting, Which, decide};
@@ -216,13 +217,7 @@ impl Worker {
     }
 
     fn addresses(&self) -> Vec<String> {
-        if self.is_host_network() {
-            return self.agent.settings.host_ips.clone();
-        }
-        self.seen
-            .sandbox()
-            .map(|sandbox| sandbox.ips.clone())
-            .unwrap_or_default()
+        addresses::of_pod(&self.pod, &self.seen, &self.agent.settings.host_ips)
     }
 
     /// Brings the pod as far as it can be brought now.
