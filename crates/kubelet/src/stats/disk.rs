@@ -40,6 +40,11 @@ pub fn file_system(path: &Path) -> Option<FileSystem> {
     })
 }
 
+/// The device that a path lies on.
+pub fn device(path: &Path) -> Option<u64> {
+    std::fs::metadata(path).map(|found| found.dev()).ok()
+}
+
 /// What a directory tree holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tree {
@@ -94,7 +99,7 @@ pub struct Held {
 /// Adds up a pod's volumes below the agent's `root`, and its logs below `pod_logs`. Walks directories: not for async code.
 pub fn of_pod(root: &Path, pod_logs: &Path, pod: &Pod) -> PodDisk {
     let directory = root.join("pods").join(uid(pod));
-    let device = std::fs::metadata(root).map(|root| root.dev()).ok();
+    let of_root = device(root);
     let mut volumes = BTreeMap::new();
     for volume in named_directories(&directory.join("volumes"))
         .into_iter()
@@ -109,7 +114,7 @@ pub fn of_pod(root: &Path, pod_logs: &Path, pod: &Pod) -> PodDisk {
         let held = Held {
             tree: tree(&path),
             file_system,
-            is_local: std::fs::metadata(&path).map(|volume| volume.dev()).ok() == device,
+            is_local: device(&path) == of_root,
         };
         volumes.insert(name, held);
     }

@@ -1,5 +1,7 @@
 //! What happens when the node runs short (contract, node agent §18.2): conditions, then what costs nobody anything, then
-//! one pod at a time. [`signals`] says what is short, [`rank`] whom it takes; here things are measured and done.
+//! one pod at a time. [`signals`] says what is short, [`candidates`] what pods use of it, [`rank`] whom it takes; here things
+//! are measured and done.
+pub mod candidates;
 pub mod rank;
 pub mod signals;
 
@@ -10,16 +12,16 @@ use crate::metrics::{self, Metrics};
 use crate::node::state::State;
 use crate::node::{memory_capacity, share_of_pods};
 use crate::pods::Orders;
-use crate::stats::disk::{self, PodDisk, Tree};
-use crate::stats::summary::local;
-use crate::stats::{Layer, Measured, Meter, NodeStats, machine};
+use crate::stats::disk::{self, PodDisk};
+use crate::stats::{Meter, machine};
+use candidates::{Weighs, local_use, of, on_disk};
 use k8s_openapi::api::core::v1::Pod;
 use orlop_api::pod::{name, namespace, uid};
 use orlop_client::events::{EventType, Recorder, node_reference, reference};
-use rank::{Candidate, LocalUse, Told};
+use rank::{Candidate, Told};
 use signals::{Memory, Observed, Pressure, Rule, Signal};
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -70,13 +72,15 @@ impl Eviction {
             watch.image_fs = self.image_path().await;
         }
         let (seen, due) = self.look(watch);
-        if self.evict_over_limits().await {
+        let have_images_own_disk = self.have_images_own_disk(watch.image_fs.as_deref());
+        if self.evict_over_limits(have_images_own_disk).await {
             return;
         }
         let Some(rule) = due.first().map(|index| watch.rules[*index].clone()) else {
             return;
         };
         let resource = rule.signal.resource();
+        let weighs = Weighs::on(rule.signal, have_images_own_disk);
         let message = format!("Attempting to reclaim {resource}");
         tracing::warn!(signal = rule.signal.name(), "the node is short of {resource}");
         self.recorder.event(
@@ -93,9 +97,11 @@ impl Eviction {
                 tracing::info!("dead containers removed for want of room");
                 return;
             }
-            // Everything that nobody uses; that it is little is no failure.
-            let freed = self.images.round(Some(u64::MAX)).await;
-            tracing::info!(?freed, "unused images removed for want of room");
+            if weighs.layers {
+                // Everything that nobody uses; that it is little is no failure.
+                let freed = self.images.round(Some(u64::MAX)).await;
+                tracing::info!(?freed, "unused images removed for want of room");
+            }
             let (_, due) = self.look(watch);
             if !due.iter().any(|index| watch.rules[*index].signal == rule.signal) {
                 return;
@@ -104,7 +110,7 @@ impl Eviction {
         let Some(seen) = seen.get(&rule.signal) else {
             return;
         };
-        let candidates = self.candidates(rule.signal).await;
+        let candidates = self.candidates(rule.signal, weighs).await;
         let Some(victim) = rank::victim(rule.signal, &candidates) else {
             tracing::warn!(
                 signal = rule.signal.name(),
@@ -143,7 +149,7 @@ impl Eviction {
         (seen, found.due)
     }
 
-    fn measure(&self, images: Option<&std::path::Path>) -> BTreeMap<Signal, Observed> {
+    fn measure(&self, images: Option<&Path>) -> BTreeMap<Signal, Observed> {
         let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let mut seen = BTreeMap::new();
         let cgroups = &self.meter.cgroups;
@@ -186,13 +192,18 @@ impl Eviction {
         seen
     }
 
+    fn have_images_own_disk(&self, images: Option<&Path>) -> bool {
+        let images = images.and_then(disk::device);
+        images.is_some() && images != disk::device(&self.meter.root)
+    }
+
     async fn image_path(&self) -> Option<PathBuf> {
         let info = self.meter.runtime.image_fs_info().await.ok()?;
         let used = info.image_filesystems.into_iter().next()?;
         Some(PathBuf::from(used.fs_id?.mountpoint))
     }
 
-    async fn candidates(&self, signal: Signal) -> Vec<Candidate> {
+    async fn candidates(&self, signal: Signal, weighs: Weighs) -> Vec<Candidate> {
         let stats = match self.meter.usage().await {
             Ok(stats) => stats,
             Err(error) => {
@@ -210,7 +221,7 @@ impl Eviction {
                 let disks = self.walk(pods).await;
                 // Only the runtime knows what containers wrote; without its word, the rest still ranks.
                 let layers = self.meter.layers().await.unwrap_or_default();
-                on_disk(&stats, &disks, &layers, signal.is_count())
+                on_disk(&stats, (&disks, &layers), weighs, signal.is_count())
             }
         }
     }
@@ -229,7 +240,7 @@ impl Eviction {
     }
 
     /// Pods that wrote more than their own limits allow; whether there was one. Only those that have limits are looked at.
-    async fn evict_over_limits(&self) -> bool {
+    async fn evict_over_limits(&self, have_images_own_disk: bool) -> bool {
         let records = self.meter.pods.list();
         let runs = |pod: &Pod| orlop_api::pod::phase(pod) == "Running";
         let limited: Vec<Arc<Pod>> = records
@@ -241,7 +252,11 @@ impl Eviction {
             return false;
         }
         let disks = self.walk(limited.clone()).await;
-        let layers = self.meter.layers().await.unwrap_or_default();
+        // What lies beside the images is limited only where that is the disk of all.
+        let layers = match have_images_own_disk {
+            true => HashMap::new(),
+            false => self.meter.layers().await.unwrap_or_default(),
+        };
         let mut any = false;
         for pod in limited {
             let Some(disk) = disks.get(uid(&pod)) else {
@@ -277,69 +292,4 @@ impl Eviction {
         // A pod that takes longer goes on being stopped; the next look counts what is free then.
         let _ = tokio::time::timeout(CLEAN_UP_MAX, ended).await;
     }
-}
-
-fn of(stats: &NodeStats, value: fn(&Measured) -> u64) -> Vec<Candidate> {
-    let number = |measured: &Measured| i64::try_from(value(measured)).unwrap_or(i64::MAX);
-    let candidates = stats.pods.iter().map(|stats| Candidate {
-        pod: stats.pod.clone(),
-        usage: number(&stats.measured),
-        containers: stats
-            .containers
-            .iter()
-            .map(|container| (container.name.clone(), number(&container.measured)))
-            .collect(),
-    });
-    candidates.collect()
-}
-
-fn on_disk(
-    stats: &NodeStats,
-    disks: &HashMap<String, PodDisk>,
-    layers: &HashMap<String, Layer>,
-    count: bool,
-) -> Vec<Candidate> {
-    let number = |tree: Tree| {
-        let value = if count { tree.inodes } else { tree.bytes };
-        i64::try_from(value).unwrap_or(i64::MAX)
-    };
-    let candidates = stats.pods.iter().filter_map(|stats| {
-        let disk = disks.get(&stats.uid)?;
-        let layer = |id: &str| layers.get(id).map(|layer| layer.tree()).unwrap_or_default();
-        let all = stats.containers.iter().map(|container| layer(&container.id));
-        Some(Candidate {
-            pod: stats.pod.clone(),
-            usage: number(local(disk, all)),
-            containers: stats
-                .containers
-                .iter()
-                .map(|container| {
-                    let logs = disk.logs.get(&container.name).copied().unwrap_or_default();
-                    let used = number(logs).saturating_add(number(layer(&container.id)));
-                    (container.name.clone(), used)
-                })
-                .collect(),
-        })
-    });
-    candidates.collect()
-}
-
-fn local_use(pod: &Pod, disk: &PodDisk, layers: &HashMap<String, Layer>) -> LocalUse {
-    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    let volumes = disk.volumes.iter().filter(|(_, held)| held.is_local);
-    let mut used = LocalUse {
-        volumes: volumes
-            .map(|(name, held)| (name.clone(), number(held.tree.bytes)))
-            .collect(),
-        containers: disk
-            .logs
-            .iter()
-            .map(|(name, tree)| (name.clone(), number(tree.bytes)))
-            .collect(),
-    };
-    for (status, id, _) in crate::stats::running(pod) {
-        let layer = layers.get(id).map_or(0, |layer| number(layer.bytes));
-        *used.containers.entry(status.name.clone()).or_default() += layer;
-    }
-    used
 }

@@ -84,6 +84,11 @@ impl Signal {
         }
     }
 
+    /// About the file system where images and containers' layers are.
+    pub fn is_of_images(self) -> bool {
+        matches!(self, Self::ImageFs | Self::ImageFsInodes)
+    }
+
     /// Counted in pieces, not bytes.
     pub fn is_count(self) -> bool {
         matches!(self, Self::NodeFsInodes | Self::ImageFsInodes | Self::Pids)
@@ -222,13 +227,12 @@ pub fn rules(configuration: &KubeletConfiguration) -> Vec<Rule> {
         .enforce_node_allocatable
         .iter()
         .any(|what| what == "pods");
-    if let Some(text) = configuration
-        .eviction_hard
-        .get("memory.available")
-        .filter(|_| pods)
-    {
-        rules.extend(rule("allocatableMemory.available", text, None));
-    }
+    let of_node = rules.iter().find(|rule| rule.signal == Signal::Memory);
+    let of_pods = of_node.filter(|_| pods).map(|rule| Rule {
+        signal: Signal::AllocatableMemory,
+        ..rule.clone()
+    });
+    rules.extend(of_pods);
     let soft = configuration.eviction_soft.iter();
     rules.extend(soft.filter_map(|(name, text)| {
         let GoDuration(grace) = *configuration.eviction_soft_grace_period.get(name)?;
@@ -377,6 +381,18 @@ mod tests {
             (due(0, 120), due(1, 90), due(2, 149), due(3, 150), due(4, 120)),
             (0, 1, 1, 0, 0)
         );
+    }
+
+    #[test]
+    fn what_pods_may_use_together_has_the_threshold_of_the_node_minimum_reclaim_included() {
+        let mut given = configuration(&[("memory.available", "100")], &[]);
+        given.eviction_minimum_reclaim = [("memory.available".to_owned(), "50".to_owned())].into();
+        given.enforce_node_allocatable = vec!["pods".to_owned()];
+        let rules = rules(&given);
+        let signals: Vec<Signal> = rules.iter().map(|rule| rule.signal).collect();
+        assert_eq!(signals, [Signal::Memory, Signal::AllocatableMemory]);
+        assert_eq!(rules[0].level, rules[1].level);
+        assert_eq!(rules[1].reclaim, Some(Level::Amount(50)));
     }
 
     #[test]
