@@ -37,7 +37,7 @@ impl<'a> Line<'a> {
     /// Appends what the reader sees.
     pub fn write(&self, timestamps: bool, begins: bool, out: &mut Vec<u8>) {
         if timestamps && begins {
-            out.extend_from_slice(self.time.as_bytes());
+            write_time(self.time, out);
             out.push(b' ');
         }
         out.extend_from_slice(self.text);
@@ -45,6 +45,27 @@ impl<'a> Line<'a> {
             out.push(b'\n');
         }
     }
+}
+
+/// Digits of a second's fraction; runtimes leave zeros at its end out.
+const FRACTION_DIGITS: usize = 9;
+
+/// Writes a time with all its digits: such times are as long as each other, and in the order of their letters.
+fn write_time(time: &str, out: &mut Vec<u8>) {
+    let Some((date, rest)) = time.split_at_checked("2026-01-02T03:04:05".len()) else {
+        return out.extend_from_slice(time.as_bytes());
+    };
+    let fraction = rest.strip_prefix('.').unwrap_or_default();
+    let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+    let zone = match digits {
+        0 => rest,
+        _ => &fraction[digits..],
+    };
+    out.extend_from_slice(date.as_bytes());
+    out.push(b'.');
+    out.extend_from_slice(&fraction.as_bytes()[..digits]);
+    out.extend(std::iter::repeat_n(b'0', FRACTION_DIGITS.saturating_sub(digits)));
+    out.extend_from_slice(zone.as_bytes());
 }
 
 #[cfg(test)]
@@ -72,6 +93,22 @@ mod tests {
         ];
         assert_eq!(written(&lines, false), "one line\ntwo\n");
         assert_eq!(written(&lines, true), format!("{TIME} one line\n{TIME} two\n"));
+    }
+
+    #[test]
+    fn times_have_all_their_digits() {
+        for (time, expected) in [
+            (TIME, TIME),
+            ("2026-01-02T03:04:05.12Z", "2026-01-02T03:04:05.120000000Z"),
+            ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05.000000000Z"),
+            (
+                "2026-01-02T03:04:05.1234+02:00",
+                "2026-01-02T03:04:05.123400000+02:00",
+            ),
+        ] {
+            let text = written(&[&*format!("{time} stdout F x")], true);
+            assert_eq!(text, format!("{expected} x\n"));
+        }
     }
 
     #[test]

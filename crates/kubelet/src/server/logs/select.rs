@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(selected(&content, "limitBytes=4"), "l0\nl");
         assert_eq!(
             selected(&line(1, "x"), "timestamps=true"),
-            "2026-01-02T03:04:01.0Z x\n"
+            "2026-01-02T03:04:01.000000000Z x\n"
         );
     }
 

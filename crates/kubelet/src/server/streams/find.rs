@@ -43,8 +43,9 @@ pub async fn container(
     let newest = running.max_by_key(|found| found.created_at);
     newest.map(|found| found.id).ok_or_else(|| {
         let pod = name(&record.pod);
+        // Tools look for the first words.
         failed(format!(
-            "container \"{container}\" of pod \"{pod}\" is not running"
+            "container not found (\"{container}\"): it is not running in pod \"{pod}\""
         ))
     })
 }
@@ -121,7 +122,10 @@ mod tests {
         let runtime = FakeRuntime::default();
         let (status, text) = container(&runtime, &record, "c").await.unwrap_err();
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!(text, "container \"c\" of pod \"web\" is not running");
+        assert_eq!(
+            text,
+            "container not found (\"c\"): it is not running in pod \"web\""
+        );
         let (_, text) = sandbox(&runtime, &record).await.unwrap_err();
         assert_eq!(text, "pod \"web\" is not running");
     }

@@ -106,7 +106,10 @@ async fn n09_tail_since_and_limit_of_a_file() {
         ("tailLines=99", "l0\nl1\nl2\nl3\nl4\n"),
         ("sinceTime=2026-01-02T03:04:03Z", "l3\nl4\n"),
         ("tailLines=3&limitBytes=4", "l2\nl"),
-        ("tailLines=1&timestamps=true", "2026-01-02T03:04:04.0Z l4\n"),
+        (
+            "tailLines=1&timestamps=true",
+            "2026-01-02T03:04:04.000000000Z l4\n",
+        ),
     ] {
         assert_eq!(read(&content, query).await, expected, "{query}");
     }
