@@ -343,7 +343,9 @@ fn init_progress(situation: &Situation<'_>, sandbox_id: &str, regular_began: boo
         let seen = here(&container.name);
         if is_sidecar(container) {
             let started = sidecar(situation, which, container, seen, plan);
-            if !started && !regular_began {
+            // Once what comes after it has begun, how it fares holds nothing back any more.
+            let is_passed = latest.is_some_and(|latest| latest > index);
+            if !started && !regular_began && !is_passed {
                 return false;
             }
             continue;

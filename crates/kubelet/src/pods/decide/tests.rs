@@ -409,6 +409,25 @@ fn i13_sidecar_runs_on_while_an_init_container_after_it_keeps_failing() {
 }
 
 #[test]
+fn init_containers_go_on_though_a_sidecar_before_them_crashes() {
+    let plan = |policy: &str, code: i32| {
+        let crashed = container("s1", "s", "s", 4, exited(1, 999));
+        let init = container("i1", "i", "s", 0, exited(code, 500));
+        let mut case = Case::new(with_sidecar(policy, "s", "i"), vec![crashed, init]);
+        let key = super::backoff_key(&case.pod.spec.as_ref().unwrap().init_containers.as_ref().unwrap()[0]);
+        let second = |second| Timestamp::from_second(second).unwrap();
+        case.backoff.restarted(&key, second(990), second(999));
+        case.plan()
+    };
+    for (code, next) in [(1, I1), (0, R0)] {
+        let plan = plan("OnFailure", code);
+        assert_eq!(plan.start, [next]);
+        assert!(plan.waiting.contains_key("s"), "{plan:?}");
+    }
+    assert_eq!(plan("Never", 1), finish());
+}
+
+#[test]
 fn i21_changed_sidecar_alone_is_restarted_whatever_the_policy() {
     for policy in ["Always", "OnFailure", "Never"] {
         let mut changed = pod(json!({"restartPolicy": policy,
