@@ -1,7 +1,7 @@
 //! What the machine is and how it is doing: read from /proc, /sys, /etc and the disk.
 use orlop_api::quantity::{Amount, parse};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::Path;
 
 /// What stays as it is while the machine is up.
@@ -108,24 +108,44 @@ fn of_meminfo(name: &str) -> i64 {
     meminfo(&text).get(name).copied().unwrap_or(0)
 }
 
-/// The node's addresses: those given, else its name if that is one, else that of the default route, else loopback.
+/// Addresses of nobody that lie behind the default route.
+const BEHIND_THE_ROUTE: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+];
+
+/// The node's addresses: those given, else its name if that is one, else that of the default route, else loopback. One
+/// given that is not specified asks for any of its family.
 pub fn addresses(given: &[IpAddr], node_name: &str) -> Vec<IpAddr> {
-    let given: Vec<IpAddr> = given.iter().copied().filter(|ip| !ip.is_unspecified()).collect();
+    chosen(given, node_name, routed)
+}
+
+fn chosen(given: &[IpAddr], node_name: &str, routed: impl Fn(IpAddr) -> Option<IpAddr>) -> Vec<IpAddr> {
+    let (any, given): (Vec<IpAddr>, Vec<IpAddr>) = given.iter().copied().partition(|ip| ip.is_unspecified());
     if !given.is_empty() {
         return given;
     }
     if let Ok(ip) = node_name.parse() {
         return vec![ip];
     }
+    let [four, six] = BEHIND_THE_ROUTE.map(routed);
+    let wants_six = any.first().is_some_and(IpAddr::is_ipv6);
+    let found = if wants_six { six.or(four) } else { four.or(six) };
+    vec![found.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))]
+}
+
+/// The address that this machine is known by to another.
+fn routed(to: IpAddr) -> Option<IpAddr> {
+    let any: IpAddr = match to {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
     // Nothing is sent: connecting a datagram socket only makes the kernel choose a route.
-    let routed = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
-        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
-        socket.local_addr()
-    });
-    match routed {
-        Ok(address) if !address.ip().is_unspecified() => vec![address.ip()],
-        _ => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
-    }
+    socket.connect((to, 9)).ok()?;
+    let own = socket.local_addr().ok()?.ip();
+    let is_of_link = matches!(own, IpAddr::V6(six) if six.is_unicast_link_local());
+    (!own.is_unspecified() && !is_of_link).then_some(own)
 }
 
 /// A threshold such as `100Mi` or `10%` in units of the whole; 0 for what is neither.
@@ -231,6 +251,24 @@ mod tests {
         assert_eq!(addresses(&[ip], "10.0.0.8"), [ip]);
         assert_eq!(addresses(&["0.0.0.0".parse().unwrap()], "10.0.0.7"), [ip]);
         assert_eq!(addresses(&[], "node").len(), 1);
+    }
+
+    #[test]
+    fn node_without_ipv4_is_known_by_its_other_address() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let (four, six) = (ip("10.0.0.7"), ip("fd00::7"));
+        for (given, has, expected) in [
+            ("", vec![four, six], four),
+            ("", vec![six], six),
+            ("0.0.0.0", vec![four, six], four),
+            ("::", vec![four, six], six),
+            ("::", vec![four], four),
+            ("", vec![], ip("127.0.0.1")),
+        ] {
+            let given: Vec<IpAddr> = given.split_whitespace().map(ip).collect();
+            let routed = |to: IpAddr| has.iter().copied().find(|own| own.is_ipv6() == to.is_ipv6());
+            assert_eq!(chosen(&given, "node", routed), [expected], "{given:?} {has:?}");
+        }
     }
 
     #[test]

@@ -51,9 +51,7 @@ pub async fn kubelet_with(arguments: KubeletArgs, archives: Option<Arc<dyn Archi
         configuration.register_with_taints.push(taint(text)?);
     }
     let node_name = agent::node_name(arguments.hostname_override.as_deref());
-    // One that is not specified asks for any of its family: the usual choice.
-    let node_ips = arguments.node_ip.iter().copied();
-    let node_ips: Vec<_> = node_ips.filter(|ip| !ip.is_unspecified()).collect();
+    let node_ips = arguments.node_ip.clone();
     let endpoint = arguments
         .container_runtime_endpoint
         .clone()
