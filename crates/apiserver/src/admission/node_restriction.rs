@@ -130,7 +130,10 @@ fn token(attempt: &Attempt<'_>, node: &str) -> Result<(), ApiError> {
     {
         return Ok(());
     }
-    refuse(format!("audience {wanted:?} not found in pod spec volume"))
+    refuse(format!(
+        "audience {wanted:?} not found in pod spec volume, {} is not authorized to request tokens for this audience",
+        attempt.user.name
+    ))
 }
 
 /// Whether a role lets the node ask for tokens of this account for the audience, as to pull images with.
@@ -153,7 +156,7 @@ fn drivers_ask(attempt: &Attempt<'_>, pod: &Value, audience: &str) -> bool {
     let (own, claims) = drivers_and_claims(pod);
     let mut drivers: Vec<String> = own.into_iter().map(str::to_owned).collect();
     for claim in claims {
-        let claim = cache.core_object("persistentvolumeclaims", attempt.namespace, claim);
+        let claim = cache.core_object("persistentvolumeclaims", attempt.namespace, &claim);
         let volume = claim.and_then(|claim| {
             let claim = claim.value();
             cache.core_object("persistentvolumes", "", claim["spec"]["volumeName"].as_str()?)
@@ -239,8 +242,14 @@ fn pod_status(attempt: &Attempt<'_>, node: &str) -> Result<(), ApiError> {
     if new["metadata"]["labels"] != old["metadata"]["labels"] {
         return Err(attempt.forbidden(&format!("node {node:?} cannot update labels through pod status")));
     }
-    if new["status"]["resourceClaimStatuses"] != old["status"]["resourceClaimStatuses"] {
-        return Err(attempt.forbidden(&format!("node {node:?} cannot update resource claim statuses")));
+    // What a pod's status names there, its node may read.
+    for (member, what) in [
+        ("resourceClaimStatuses", "resource claim statuses"),
+        ("extendedResourceClaimStatus", "extended resource claim status"),
+    ] {
+        if new["status"][member] != old["status"][member] {
+            return Err(attempt.forbidden(&format!("node {node:?} cannot update {what}")));
+        }
     }
     Ok(())
 }

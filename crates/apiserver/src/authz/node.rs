@@ -7,6 +7,8 @@ use serde_json::Value;
 
 const NO_RELATION: &str = "no relationship found between node '{node}' and this object";
 const READ: &[&str] = &["get", "list", "watch"];
+/// Stands in every pod that has a claim whose name does not.
+const EPHEMERAL: &str = "\"ephemeral\"";
 
 pub fn decide(server: &ApiServer, node: &str, asked: &Attributes) -> Decision {
     let verb = asked.verb.as_str();
@@ -35,11 +37,12 @@ pub fn decide(server: &ApiServer, node: &str, asked: &Attributes) -> Decision {
         ("", "nodes") => plain(matches!(verb, "create" | "update" | "patch")),
         ("", "nodes/status") => plain(matches!(verb, "update" | "patch")),
         ("", "pods") => match verb {
-            "list" | "watch" => allow_if(
-                asked.node_selector.as_deref() == Some(node),
-                "can only list/watch pods with spec.nodeName field selector".to_owned(),
-            ),
-            "get" => allow_if(is_bound(server, node, asked), no_relation()),
+            "list" | "watch" if asked.node_selector.as_deref() == Some(node) => Decision::Allow(None),
+            "list" | "watch" if asked.name.is_empty() => {
+                Decision::deny("can only list/watch pods with spec.nodeName field selector")
+            }
+            // Of one pod, as a read.
+            "list" | "watch" | "get" => allow_if(is_bound(server, node, asked), no_relation()),
             // Which pods is decided by NodeRestriction, which sees the object.
             "create" | "delete" => Decision::Allow(None),
             _ => Decision::deny(""),
@@ -160,7 +163,7 @@ fn is_named(server: &ApiServer, node: &str, namespace: &str, name: &str, kind: R
         .objects
         .iter()
         // Most pods do not even contain the name: look before parsing.
-        .filter(|pod| pod.may_name(&quoted))
+        .filter(|pod| pod.may_name(&quoted) || (kind == Reference::Claim && pod.may_name(EPHEMERAL)))
         .map(|pod| pod.value())
         .any(|pod| {
             !resources::is_mirror(&pod)

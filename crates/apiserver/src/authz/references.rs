@@ -65,7 +65,7 @@ pub(crate) fn references(pod: &Value) -> Vec<(Reference, String)> {
     for volume in list(&spec["volumes"]) {
         note(ConfigMap, &volume["configMap"]["name"]);
         note(Secret, &volume["secret"]["secretName"]);
-        note(Claim, &volume["persistentVolumeClaim"]["claimName"]);
+        note(Claim, &claim_of(pod, volume).unwrap_or_default().into());
         for source in list(&volume["projected"]["sources"]) {
             note(ConfigMap, &source["configMap"]["name"]);
             note(Secret, &source["secret"]["name"]);
@@ -130,13 +130,22 @@ pub(crate) fn audiences(pod: &Value) -> Vec<&str> {
 }
 
 /// The CSI drivers of a pod's own volumes, and the claims of the others.
-pub(crate) fn drivers_and_claims(pod: &Value) -> (Vec<&str>, Vec<&str>) {
-    let text = |pointer: &'static str| {
-        list(&pod["spec"]["volumes"])
-            .filter_map(move |volume| volume.pointer(pointer).and_then(Value::as_str))
-            .collect()
-    };
-    (text("/csi/driver"), text("/persistentVolumeClaim/claimName"))
+pub(crate) fn drivers_and_claims(pod: &Value) -> (Vec<&str>, Vec<String>) {
+    let volumes = || list(&pod["spec"]["volumes"]);
+    let drivers = volumes().filter_map(|volume| volume["csi"]["driver"].as_str());
+    let claims = volumes().filter_map(|volume| claim_of(pod, volume));
+    (drivers.collect(), claims.collect())
+}
+
+/// The claim of a pod's volume; that of an ephemeral one is nowhere in the pod, but has a name that follows from it.
+fn claim_of(pod: &Value, volume: &Value) -> Option<String> {
+    if let Some(name) = volume["persistentVolumeClaim"]["claimName"].as_str() {
+        return Some(name.to_owned());
+    }
+    let pod = pod["metadata"]["name"]
+        .as_str()
+        .filter(|_| volume["ephemeral"].is_object())?;
+    Some(format!("{pod}-{}", volume["name"].as_str()?))
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
@@ -170,6 +179,21 @@ mod tests {
         assert_eq!(
             references(&pod),
             [named("shared"), named("p-b-x7f2q"), named("p-extended")]
+        );
+    }
+
+    #[test]
+    fn claims_of_ephemeral_volumes_are_named_after_pod_and_volume() {
+        let pod = json!({"metadata": {"name": "p"}, "spec": {"volumes": [
+            {"name": "own", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}},
+            {"name": "given", "persistentVolumeClaim": {"claimName": "c"}},
+            {"name": "inline", "csi": {"driver": "d"}}, {"name": "none", "emptyDir": {}}]}});
+        let named = |name: &str| (Reference::Claim, name.to_owned());
+        assert_eq!(references(&pod), [named("p-own"), named("c")]);
+        let (drivers, claims) = drivers_and_claims(&pod);
+        assert_eq!(
+            (drivers, claims),
+            (vec!["d"], vec!["p-own".to_owned(), "c".to_owned()])
         );
     }
 

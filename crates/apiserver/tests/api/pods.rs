@@ -194,6 +194,20 @@ async fn s10_a_node_sees_itself_and_its_own() {
             .code,
         200
     );
+    // Also one of its own by its name, as it may read that.
+    for (name, on) in [("here", "n1"), ("there", "n2")] {
+        let mut bound = pod(name);
+        bound["spec"]["nodeName"] = json!(on);
+        admin.post(PODS, bound).await.ok();
+    }
+    for (path, code) in [
+        (format!("{PODS}?fieldSelector=metadata.name%3Dhere"), 200),
+        (format!("{PODS}?fieldSelector=metadata.name%3Dthere"), 403),
+        (format!("{PODS}?fieldSelector=metadata.name%3Dnowhere"), 403),
+        (PODS.to_owned(), 403),
+    ] {
+        assert_eq!(node.get(&path).await.code, code, "{path}");
+    }
     for name in ["used", "unused"] {
         admin
             .post(

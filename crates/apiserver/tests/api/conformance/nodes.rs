@@ -112,6 +112,22 @@ async fn s10_a_node_reads_the_claims_of_its_pods() {
         .ok();
     assert_eq!(code(node.clone(), "made").await, 200);
     assert_eq!(code(node.clone(), "unused").await, 403);
+    // Which those are is not the node's to say.
+    for status in [
+        json!({"resourceClaimStatuses": [{"name": "b", "resourceClaimName": "unused"}]}),
+        json!({"extendedResourceClaimStatus": {"resourceClaimName": "unused"}}),
+    ] {
+        let patch = json!({"status": status});
+        let reply = node
+            .patch(&format!("{PODS}/p/status"), "strategic-merge", patch)
+            .await;
+        let message = reply.refused(403);
+        assert!(
+            message.contains("cannot update") && message.contains("claim status"),
+            "{message}"
+        );
+    }
+    assert_eq!(code(node.clone(), "unused").await, 403);
     assert_eq!(code(cluster.user(UserInfo::node("n2")), "named").await, 403);
     let message = node.get(CLAIMS).await.refused(403);
     assert!(
@@ -174,7 +190,7 @@ async fn s10_a_node_reads_what_it_mounts() {
         .post("/api/v1/namespaces", json!({"metadata": {"name": "storage"}}))
         .await
         .ok();
-    for name in ["used", "unused"] {
+    for name in ["used", "unused", "ephemeral"] {
         let claim = json!({"metadata": {"name": format!("{name}-claim")}, "spec": {"accessModes": ["ReadWriteOnce"],
             "resources": {"requests": {"storage": "1Gi"}}}});
         admin.post(CLAIMED, claim).await.ok();
@@ -200,6 +216,12 @@ async fn s10_a_node_reads_what_it_mounts() {
     user["spec"]["nodeName"] = json!("n1");
     user["spec"]["volumes"] = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "used-claim"}}]);
     admin.post(PODS, user).await.ok();
+    // The claim of a volume that goes with its pod is named by nobody.
+    let mut user = pod("ephemeral");
+    user["spec"]["nodeName"] = json!("n1");
+    user["spec"]["volumes"] = json!([{"name": "claim", "ephemeral": {"volumeClaimTemplate": {"spec": {
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}}}]);
+    admin.post(PODS, user).await.ok();
     for (path, code) in [
         ("/api/v1/persistentvolumes/used", 200),
         ("/api/v1/persistentvolumes/unused", 403),
@@ -208,6 +230,12 @@ async fn s10_a_node_reads_what_it_mounts() {
             "/api/v1/namespaces/default/persistentvolumeclaims/used-claim",
             200,
         ),
+        (
+            "/api/v1/namespaces/default/persistentvolumeclaims/ephemeral-claim",
+            200,
+        ),
+        ("/api/v1/persistentvolumes/ephemeral", 200),
+        ("/api/v1/namespaces/storage/secrets/ephemeral-stage", 200),
         ("/api/v1/namespaces/storage/secrets/used-stage", 200),
         ("/api/v1/namespaces/storage/secrets/used-expand", 403),
         ("/api/v1/namespaces/storage/secrets/unused-stage", 403),
