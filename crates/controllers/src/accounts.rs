@@ -101,6 +101,14 @@ pub fn of_endpoints(_: &Method, path: &str) -> &'static str {
     }
 }
 
+/// Whose disruption budgets are; upstream's reads pods out of its cache only.
+pub fn of_budgets(method: &Method, path: &str) -> &'static str {
+    match *method == Method::GET && path.contains("/pods/") {
+        true => "generic-garbage-collector",
+        false => "disruption-controller",
+    }
+}
+
 /// Whose the defaults of namespaces are.
 pub fn of_namespace_defaults(_: &Method, path: &str) -> &'static str {
     match path.contains("/configmaps") {
@@ -130,5 +138,33 @@ pub fn of_storage_protection(_: &Method, path: &str) -> &'static str {
     match path.contains("/persistentvolumes") {
         true => "pv-protection-controller",
         false => "pvc-protection-controller",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_read_by_who_may_read_pods_and_all_else_of_budgets_is_their_own() {
+        for (method, path, account) in [
+            (
+                Method::GET,
+                "/api/v1/namespaces/ns/pods/p",
+                "generic-garbage-collector",
+            ),
+            (
+                Method::GET,
+                "/apis/example.com/v1/namespaces/ns/owners/o/scale",
+                "disruption-controller",
+            ),
+            (
+                Method::POST,
+                "/api/v1/namespaces/ns/events",
+                "disruption-controller",
+            ),
+        ] {
+            assert_eq!(of_budgets(&method, path), account, "{method} {path}");
+        }
     }
 }

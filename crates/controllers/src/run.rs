@@ -168,7 +168,7 @@ async fn run_on(
         autoscalers: selection.runs("horizontal-pod-autoscaler-controller")
             => Autoscalers::new(clients.only("horizontal-pod-autoscaler"), &cache, config.autoscaler);
         budgets: selection.runs("disruption-controller")
-            => DisruptionBudgets::new(clients.of("disruption-controller"), &cache);
+            => DisruptionBudgets::new(clients.by(accounts::of_budgets), &cache);
         certificates: duties.any()
             => Certificates::new(clients.only("certificate-controller"), &cache, duties);
         bootstrap_tokens: selection.runs_any(&["bootstrap-signer-controller", "token-cleaner-controller"])

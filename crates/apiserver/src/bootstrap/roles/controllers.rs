@@ -39,7 +39,7 @@ pub const ROLES: &[Role] = roles! {
     "disruption-controller": [
         On("apps", "deployments replicasets statefulsets", READ), On("core", "replicationcontrollers", READ),
         On("policy", "poddisruptionbudgets", READ), On("policy", "poddisruptionbudgets/status", "update"),
-        On("core", "pods", READ), On("core", "pods/status", "patch update"), On("*", "*/scale", "get"), EVENTS,
+        On("core", "pods/status", "patch update"), On("*", "*/scale", "get"), EVENTS,
     ],
     "endpoint-controller": [
         On("core", "pods services", READ), On("core", "endpoints", "create delete get list update watch"),
