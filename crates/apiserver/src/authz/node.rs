@@ -47,7 +47,7 @@ pub fn decide(server: &ApiServer, node: &str, asked: &Attributes) -> Decision {
             "create" | "delete" => Decision::Allow(None),
             _ => Decision::deny(""),
         },
-        ("", "pods/status") => plain(matches!(verb, "get" | "update" | "patch")),
+        ("", "pods/status") => plain(matches!(verb, "update" | "patch")),
         ("", "pods/eviction") => plain(verb == "create"),
         ("", "secrets") if read => allow_if(
             names(server, node, asked, Reference::Secret) || mounts_with(server, node, asked),

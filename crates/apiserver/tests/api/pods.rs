@@ -205,6 +205,9 @@ async fn s10_a_node_sees_itself_and_its_own() {
         (format!("{PODS}?fieldSelector=metadata.name%3Dthere"), 403),
         (format!("{PODS}?fieldSelector=metadata.name%3Dnowhere"), 403),
         (PODS.to_owned(), 403),
+        (format!("{PODS}/here"), 200),
+        // As a part it is as whole.
+        (format!("{PODS}/there/status"), 403),
     ] {
         assert_eq!(node.get(&path).await.code, code, "{path}");
     }
