@@ -91,8 +91,12 @@ impl EmbeddedStore {
         off_reactor(&*self.shared.options.spawner, read).await
     }
 
-    /// All leases, in the order of their ids.
+    /// All leases, those that end first before the others. Of a damaged store, where none ends, in the order of their
+    /// ids.
     pub async fn leases(&self) -> Result<Vec<LeaseId>, StoreError> {
+        if self.shared.damage.is_none() {
+            return self.ask(|reply| Command::Leases { reply }).await;
+        }
         let shared = self.shared.clone();
         self.off_reactor(move || {
             shared.db.read(|snapshot| {

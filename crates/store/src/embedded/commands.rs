@@ -20,6 +20,10 @@ pub(super) enum Command {
         lease: LeaseId,
         reply: Reply<(u64, u64)>,
     },
+    /// All of them, those that end first before the others.
+    Leases {
+        reply: Reply<Vec<LeaseId>>,
+    },
     KeepAlive {
         lease: LeaseId,
         reply: Reply<u64>,
@@ -55,6 +59,7 @@ impl Command {
             Self::Txn { .. } | Self::Grant { .. } | Self::Revoke { .. } | Self::Compact { .. } => true,
             Self::KeepAlive { .. }
             | Self::TimeToLive { .. }
+            | Self::Leases { .. }
             | Self::Defragment { .. }
             | Self::Close { .. } => false,
         }

@@ -105,6 +105,7 @@ fn apply(mut batch: Batch<'_>, commands: &[Command], chores: &Chores) -> Result<
             Command::Compact { revision, .. } => Answer::Compact(refused(batch.compact(*revision))?),
             Command::KeepAlive { .. }
             | Command::TimeToLive { .. }
+            | Command::Leases { .. }
             | Command::Defragment { .. }
             | Command::Close { .. } => Answer::Later,
         });

@@ -53,6 +53,11 @@ impl Leases {
         }
     }
 
+    /// All leases, those that end first before the others.
+    pub(super) fn by_end(&self) -> Vec<LeaseId> {
+        self.by_end.iter().map(|(_, id)| *id).collect()
+    }
+
     pub(super) fn next_end(&self) -> Option<Duration> {
         self.by_end.first().map(|(end, _)| *end)
     }
@@ -78,6 +83,7 @@ mod tests {
         leases.start(LeaseId(1), 10, at(0));
         leases.start(LeaseId(2), 5, at(0));
         assert_eq!(leases.next_end(), Some(at(5)));
+        assert_eq!(leases.by_end(), [LeaseId(2), LeaseId(1)]);
         assert_eq!(leases.keep_alive(LeaseId(2), at(4)), Some(5));
         assert_eq!(leases.time_to_live(LeaseId(2), at(6)), Some((5, 3)));
         assert_eq!(leases.ended(at(8)), []);

@@ -308,6 +308,7 @@ impl Changer {
                 Command::Compact { .. } => Answer::Compact(Err(error.again())),
                 Command::KeepAlive { .. }
                 | Command::TimeToLive { .. }
+                | Command::Leases { .. }
                 | Command::Defragment { .. }
                 | Command::Close { .. } => Answer::Later,
             })
@@ -363,6 +364,9 @@ impl Changer {
                         .time_to_live(lease, now)
                         .ok_or(StoreError::LeaseNotFound(lease.0));
                     let _ = reply.send(answer);
+                }
+                (Command::Leases { reply }, _) => {
+                    let _ = reply.send(Ok(self.leases.by_end()));
                 }
                 (Command::Defragment { reply }, _) => {
                     let _ = reply.send(self.shared.db.defragment());

@@ -52,6 +52,23 @@ async fn leases_end_together_and_not_before() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_are_listed_as_they_end() {
+    let clock = Arc::new(ManualClock::default());
+    let store = open_with_clock(&SimulatedDisk::default(), clock.clone());
+    let long = store.lease_grant(30).await.unwrap();
+    let short = store.lease_grant(10).await.unwrap();
+    assert_eq!(store.leases().await.unwrap(), [short, long]);
+    clock.advance(Duration::from_secs(9));
+    let last = store.lease_grant(40).await.unwrap();
+    let middle = store.lease_grant(5).await.unwrap();
+    assert_eq!(store.leases().await.unwrap(), [short, middle, long, last]);
+    store.lease_keep_alive(short).await.unwrap();
+    assert_eq!(store.leases().await.unwrap(), [middle, short, long, last]);
+    store.lease_revoke(long).await.unwrap();
+    assert_eq!(store.leases().await.unwrap(), [middle, short, last]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_gives_leases_their_full_time_again() {
     let clock = Arc::new(ManualClock::default());
     let disk = SimulatedDisk::default();
