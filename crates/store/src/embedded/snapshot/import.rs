@@ -156,6 +156,11 @@ impl<'t> Import<'t> {
         let found = bolt.for_each(records::KEYS, |key, value| {
             let at = self.follows(key).map_err(ImportError::Content)?;
             let kv = StoredKeyValue::decode(value).map_err(message)?;
+            if kv.key.is_empty() {
+                // No change: `etcdutl snapshot restore --bump-revision` has the next one come behind this revision.
+                self.state.revision = self.state.revision.max(at.revision);
+                return Ok(());
+            }
             self.version(at, &kv).map_err(fault)
         })?;
         if !found {
@@ -242,5 +247,64 @@ impl<'t> Import<'t> {
         self.state.record_bytes += rows.bytes();
         self.state.revision = self.state.revision.max(at.revision);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embedded::EmbeddedStore;
+    use crate::{Op, RangeRequest, Store, Txn};
+    use orlop_bolt::{BucketPlan, Plan};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_revision_that_etcds_tool_has_bumped_is_no_key() {
+        let place = tempfile::tempdir().unwrap();
+        let (file, directory) = (place.path().join("db"), place.path().join("store"));
+        let at = |revision| {
+            let key = RevisionKey {
+                revision,
+                index: 0,
+                is_deletion: false,
+            };
+            key.encode()
+        };
+        let kv = StoredKeyValue {
+            key: "a".into(),
+            create_revision: 2,
+            mod_revision: 2,
+            version: 1,
+            ..StoredKeyValue::default()
+        };
+        let keys = [(at(2), kv.encode_to_vec()), (at(1002), Vec::new())];
+        let meta = [(records::SCHEDULED_COMPACTION.as_bytes().to_vec(), at(1002))];
+        let (mut of_keys, mut of_meta) = (BucketPlan::new(records::KEYS), BucketPlan::new(records::META));
+        for (key, value) in &keys {
+            of_keys.add(key, value.len()).unwrap();
+        }
+        for (key, value) in &meta {
+            of_meta.add(key, value.len()).unwrap();
+        }
+        let plan = Plan::new(vec![of_keys, of_meta]).unwrap();
+        let mut writer = plan.write(Vec::new()).unwrap();
+        for (key, value) in keys.iter().chain(&meta) {
+            writer.put(key, value).unwrap();
+        }
+        std::fs::write(&file, writer.finish().unwrap()).unwrap();
+
+        let restored = restore(&file, &directory, &Options::default()).unwrap();
+        assert_eq!((restored.revision, restored.keys), (Revision(1002), 1));
+        let store = EmbeddedStore::open(&directory, Options::default()).unwrap();
+        let all = store.range(RangeRequest::prefix("")).await.unwrap();
+        let names: Vec<String> = all.kvs.iter().map(|kv| kv.key.to_string()).collect();
+        assert_eq!(names, ["a"]);
+        let before = RangeRequest {
+            revision: Some(Revision(1001)),
+            ..RangeRequest::prefix("")
+        };
+        let refused = store.range(before).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Compacted { .. }), "{refused}");
+        let put = Txn::default().then(Op::put("b", "1".into(), None));
+        assert_eq!(store.txn(put).await.unwrap().revision, Revision(1003));
     }
 }
