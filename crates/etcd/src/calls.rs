@@ -15,7 +15,7 @@ struct Method {
 }
 
 /// Service, method and kind of all calls that are answered; those that come most often first.
-const METHODS: [(&str, &str, &str); 32] = [
+const METHODS: [(&str, &str, &str); 33] = [
     ("etcdserverpb.KV", "Range", "unary"),
     ("etcdserverpb.KV", "Txn", "unary"),
     ("etcdserverpb.KV", "Put", "unary"),
@@ -39,6 +39,7 @@ const METHODS: [(&str, &str, &str); 32] = [
     ("etcdserverpb.Maintenance", "HashKV", "unary"),
     ("etcdserverpb.Maintenance", "Snapshot", "server_stream"),
     ("etcdserverpb.Maintenance", "MoveLeader", "unary"),
+    ("etcdserverpb.Maintenance", "Downgrade", "unary"),
     ("v3lockpb.Lock", "Lock", "unary"),
     ("v3lockpb.Lock", "Unlock", "unary"),
     ("v3electionpb.Election", "Campaign", "unary"),
@@ -51,8 +52,15 @@ const METHODS: [(&str, &str, &str); 32] = [
 ];
 
 /// Calls of each of [`METHODS`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Calls([Method; METHODS.len()]);
+
+impl Default for Calls {
+    fn default() -> Self {
+        // Arrays of more than 32 have none by themselves.
+        Self(std::array::from_fn(|_| Method::default()))
+    }
+}
 
 impl Counters {
     /// Notes that a call of `/package.Service/Method` has begun, if it is one of those that are counted.

@@ -17,6 +17,7 @@ mod authority;
 mod calls;
 mod cluster;
 mod convert;
+mod downgrade;
 mod encoded;
 mod errors;
 mod frames;

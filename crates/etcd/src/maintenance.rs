@@ -1,5 +1,5 @@
 //! The Maintenance service.
-use crate::{ETCD_VERSION, Face, RAFT_TERM, alarms, convert, errors};
+use crate::{ETCD_VERSION, Face, RAFT_TERM, alarms, convert, downgrade, errors};
 use etcd_client::AlarmAction;
 use etcd_client::proto::{
     PbAlarmRequest, PbAlarmResponse, PbDefragmentRequest, PbDefragmentResponse, PbDowngradeRequest,
@@ -10,7 +10,7 @@ use etcd_client::proto::{
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use orlop_store::Store;
-use orlop_store::snapshot::SnapshotError;
+use orlop_store::snapshot::{CHECKSUM_BYTES, SnapshotError};
 use tonic::{Request, Response, Status};
 
 #[tonic::async_trait]
@@ -97,8 +97,8 @@ impl PbMaintenanceService for Face {
             error => Status::unavailable(format!("etcdserver: {error}")),
         };
         let snapshot = self.store.snapshot().await.map_err(failed)?;
-        let header = self.header();
-        let remaining = snapshot.bytes();
+        // As with etcd, the checksum is not counted, and nothing is told of the store.
+        let remaining = snapshot.bytes().saturating_sub(CHECKSUM_BYTES);
         let parts = futures::stream::unfold(
             (snapshot, remaining),
             move |(mut snapshot, remaining)| async move {
@@ -108,7 +108,7 @@ impl PbMaintenanceService for Face {
                 };
                 let remaining = remaining.saturating_sub(part.len() as u64);
                 let response = PbSnapshotResponse {
-                    header: Some(header),
+                    header: None,
                     remaining_bytes: remaining,
                     blob: part.into(),
                     version: ETCD_VERSION.to_owned(),
@@ -124,19 +124,18 @@ impl PbMaintenanceService for Face {
         request: Request<PbMoveLeaderRequest>,
     ) -> Result<Response<PbMoveLeaderResponse>, Status> {
         if request.into_inner().target_id == self.member_id {
-            // Already there.
-            return Ok(Response::new(PbMoveLeaderResponse {
-                header: Some(self.header()),
-            }));
+            // Already there. As with etcd, which says nothing else.
+            return Ok(Response::new(PbMoveLeaderResponse { header: None }));
         }
         Err(Status::failed_precondition("etcdserver: bad leader transferee"))
     }
 
     async fn downgrade(
         &self,
-        _: Request<PbDowngradeRequest>,
+        request: Request<PbDowngradeRequest>,
     ) -> Result<Response<PbDowngradeResponse>, Status> {
-        Err(Status::unimplemented("the store has no other version to go to"))
+        let request = request.into_inner();
+        Err(downgrade::refusal(request.action, &request.version))
     }
 }
 
@@ -146,7 +145,34 @@ mod tests {
     use crate::Member;
     use etcd_client::proto::PbPutRequest;
     use orlop_store::embedded::EmbeddedStore;
+    use ring::digest::{SHA256, digest};
     use tonic::Code;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_snapshot_ends_with_its_checksum_in_a_message_of_its_own() {
+        let face = Face::new(EmbeddedStore::in_memory().unwrap(), Member::named("m"));
+        for number in 0..30 {
+            let put = PbPutRequest {
+                key: number.to_string().into_bytes(),
+                value: vec![7; 2000],
+                ..PbPutRequest::default()
+            };
+            face.put_key(put).await.unwrap();
+        }
+        let asked = Request::new(PbSnapshotRequest::default());
+        let snapshot = face.snapshot(asked).await.unwrap().into_inner();
+        let mut parts: Vec<PbSnapshotResponse> = snapshot.map(Result::unwrap).collect().await;
+        let sum = parts.pop().unwrap();
+        let database: Vec<u8> = parts.iter().flat_map(|part| part.blob.clone()).collect();
+        assert_eq!(sum.blob, digest(&SHA256, &database).as_ref());
+        assert_eq!(sum.remaining_bytes, 0);
+        let mut left = database.len();
+        assert!(parts.len() > 1, "{left} bytes are in one message");
+        for part in parts {
+            left -= part.blob.len();
+            assert_eq!((part.remaining_bytes, part.header), (left as u64, None));
+        }
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn snapshots_that_nobody_reads_are_few() {

@@ -105,6 +105,13 @@ async fn what_is_refused_says_why_in_http_and_in_grpcs_codes() {
             "election: no leader",
         ),
         (
+            "/v3/maintenance/downgrade",
+            r#"{"action":0,"version":"3.0"}"#,
+            400,
+            3,
+            "etcdserver: invalid downgrade target version",
+        ),
+        (
             "/v3/auth/user/get",
             r#"{"name":"a"}"#,
             400,

@@ -49,6 +49,7 @@ const COMPARE_TARGET: &[(&str, i32)] = &[
 ];
 const FILTER_TYPE: &[(&str, i32)] = &[("NOPUT", 0), ("NODELETE", 1)];
 const EVENT_TYPE: &[(&str, i32)] = &[("PUT", 0), ("DELETE", 1)];
+const DOWNGRADE_ACTION: &[(&str, i32)] = &[("VALIDATE", 0), ("ENABLE", 1), ("CANCEL", 2)];
 const ALARM_ACTION: &[(&str, i32)] = &[("GET", 0), ("ACTIVATE", 1), ("DEACTIVATE", 2)];
 const ALARM_TYPE: &[(&str, i32)] = &[("NONE", 0), ("NOSPACE", 1), ("CORRUPT", 2)];
 pub static RANGE_REQUEST: Message = Message(&[
@@ -262,11 +263,18 @@ pub static HASH_KV_RESPONSE: Message = Message(&[
     one(1, "header", Nested(&RESPONSE_HEADER)),
     one(2, "hash", Uint32),
     one(3, "compact_revision", Int64),
+    one(4, "hash_revision", Int64),
 ]);
 pub static SNAPSHOT_RESPONSE: Message = Message(&[
     one(1, "header", Nested(&RESPONSE_HEADER)),
     one(2, "remaining_bytes", Uint64),
     one(3, "blob", Bytes),
+]);
+pub static DOWNGRADE_REQUEST: Message =
+    Message(&[one(1, "action", Enum(DOWNGRADE_ACTION)), one(2, "version", Text)]);
+pub static DOWNGRADE_RESPONSE: Message = Message(&[
+    one(1, "header", Nested(&RESPONSE_HEADER)),
+    one(2, "version", Text),
 ]);
 pub static MOVE_LEADER_REQUEST: Message = Message(&[one(1, "targetID", Uint64)]);
 pub static AUTH_STATUS_RESPONSE: Message = Message(&[

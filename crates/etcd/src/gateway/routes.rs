@@ -214,6 +214,12 @@ static ROUTES: &[Route] = &[
         &m::HEADER_ONLY,
     ),
     call(
+        "maintenance/downgrade",
+        "/etcdserverpb.Maintenance/Downgrade",
+        &m::DOWNGRADE_REQUEST,
+        &m::DOWNGRADE_RESPONSE,
+    ),
+    call(
         "auth/status",
         "/etcdserverpb.Auth/AuthStatus",
         &m::EMPTY,

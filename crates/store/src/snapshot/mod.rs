@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 /// Length of the checksum behind the database.
 pub const CHECKSUM_BYTES: u64 = 32;
 
-/// A snapshot that is being made, in chunks, the checksum at the end included.
+/// A snapshot that is being made, in chunks, of which the last one is the checksum.
 #[derive(Debug)]
 pub struct Snapshot {
     bytes: u64,

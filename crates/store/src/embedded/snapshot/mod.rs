@@ -101,8 +101,10 @@ fn write(export: Export, db: &Db, out: impl Write) -> Result<(), SnapshotError> 
             export::ExportError::Write(error) => SnapshotError::Unwritable(error.to_string()),
         })?;
     let hash = out.hash.finalize();
+    // In a chunk of its own, as etcd sends it: it is none of the database, whose rest readers are told of.
     out.out
-        .write_all(&hash)
+        .flush()
+        .and_then(|()| out.out.write_all(&hash))
         .and_then(|()| out.out.flush())
         .map_err(|source| SnapshotError::Io {
             path: "the snapshot".into(),
