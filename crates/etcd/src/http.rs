@@ -29,9 +29,6 @@ const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What is still being answered at shutdown gets this long.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
-/// What a message from a client may have above the limit for requests, in bytes, as with etcd: those
-/// in between are refused by name.
-const MESSAGE_BYTES_MORE: usize = 1 << 19;
 /// Flow control of a stream and of a connection, in bytes: room for answers of thousands of keys.
 const WINDOW_BYTES: u32 = 1 << 20;
 
@@ -181,8 +178,7 @@ pub(crate) struct Services {
 impl Services {
     pub(crate) fn new(face: Face) -> Self {
         Self {
-            kv: PbKvServer::new(face.clone())
-                .max_decoding_message_size(face.limits.request_bytes + MESSAGE_BYTES_MORE),
+            kv: PbKvServer::new(face.clone()).max_decoding_message_size(face.limits.message_bytes()),
             watch: PbWatchServer::new(face.clone()),
             lease: PbLeaseServer::new(face.clone()),
             cluster: PbClusterServer::new(face.clone()),
@@ -218,7 +214,7 @@ impl Services {
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
     {
-        let limit = self.face.limits.request_bytes + MESSAGE_BYTES_MORE;
+        let limit = self.face.limits.message_bytes();
         let face = &self.face;
         match request.uri().path() {
             _ if !unary::is_plain(&request) => self.other(request).await.map(Answer::other),
@@ -273,7 +269,7 @@ impl Services {
             _ if unary::is_call(&request) => Ok(unknown_service(path)),
             // A page of anybody asks first whether it may.
             _ if gateway::serves(path) && request.method() != Method::OPTIONS => {
-                let limit = self.face.limits.request_bytes + MESSAGE_BYTES_MORE;
+                let limit = self.face.limits.message_bytes();
                 let answered = gateway::answer(request, limit, |asked| self.call(asked)).await;
                 Ok(plain::for_anybody(answered))
             }

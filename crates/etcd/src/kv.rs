@@ -7,8 +7,9 @@ use etcd_client::proto::{
     PbTxnOpRequest, PbTxnOpResponse, PbTxnRequest, PbTxnRequestOp, PbTxnResponse,
 };
 use futures::stream::Empty;
-use orlop_store::{Op, OpResponse, Store, Txn};
+use orlop_store::{Op, OpResponse, Revision, Store, Txn};
 use prost::Message;
+use std::sync::atomic::Ordering;
 use tonic::{Request, Response, Status};
 
 /// What is left of an operation when the store has it: how its answer is to look.
@@ -71,20 +72,32 @@ impl PbKvService for Face {
         request: Request<PbCompactionRequest>,
     ) -> Result<Response<PbCompactionResponse>, Status> {
         self.alarms.allow_reading()?;
-        let to = convert::revision(request.into_inner().revision).unwrap_or_default();
+        let asked = request.into_inner().revision;
         let status = self.store.status().await.map_err(errors::status)?;
         // The store takes what was compacted before as done; etcd's clients learn by the error that
         // somebody else was faster.
-        if status
-            .compacted
-            .is_some_and(|compacted| to <= compacted && compacted.0 > 1)
-        {
+        let answered = self.compacted.load(Ordering::Relaxed);
+        if asked <= forgotten(status.compacted, answered) {
             return Err(errors::compacted());
         }
+        let to = convert::revision(asked).map_or(OLDEST, |to| to.max(OLDEST));
         self.store.compact(to).await.map_err(errors::status)?;
+        self.compacted.fetch_max(asked, Ordering::Relaxed);
         Ok(Response::new(PbCompactionResponse {
             header: Some(self.header()),
         }))
+    }
+}
+
+/// The first revision of a store.
+const OLDEST: Revision = Revision(1);
+
+/// Up to where history counts as compacted, of a store that says so of itself. Where nothing has been forgotten, that is
+/// what was answered before: etcd takes compactions to its first revisions once, which forget nothing.
+fn forgotten(compacted: Option<Revision>, answered: i64) -> i64 {
+    match compacted {
+        Some(compacted) if compacted > OLDEST => convert::number(compacted.0),
+        _ => answered,
     }
 }
 
@@ -273,6 +286,8 @@ fn responses(answers: Vec<OpResponse>, wanted: &[Wanted], header: PbResponseHead
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Member;
+    use orlop_store::embedded::EmbeddedStore;
     use tonic::Code;
 
     fn holding(ops: Vec<PbTxnOpRequest>) -> PbTxnRequest {
@@ -290,6 +305,39 @@ mod tests {
             key: key.into(),
             ..PbRangeRequest::default()
         })
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_compaction_is_taken_once() {
+        let face = Face::new(EmbeddedStore::in_memory().unwrap(), Member::named("m"));
+        for key in ["a", "b"] {
+            let put = PbPutRequest {
+                key: key.into(),
+                ..PbPutRequest::default()
+            };
+            face.put_key(put).await.unwrap();
+        }
+        let compacted = Some("etcdserver: mvcc: required revision has been compacted");
+        let future = Some("etcdserver: mvcc: required revision is a future revision");
+        for (revision, refusal) in [
+            (-1, compacted),
+            (0, None),
+            (0, compacted),
+            (1, None),
+            (1, compacted),
+            (3, None),
+            (3, compacted),
+            (2, compacted),
+            (4, future),
+        ] {
+            let asked = PbCompactionRequest {
+                revision,
+                ..PbCompactionRequest::default()
+            };
+            let answer = face.compact(Request::new(asked)).await;
+            let refused = answer.as_ref().err().map(Status::message);
+            assert_eq!(refused, refusal, "{revision}");
+        }
     }
 
     #[test]

@@ -53,6 +53,7 @@ use orlop_store::embedded::EmbeddedStore;
 use prometheus_client::registry::Registry;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use tokio_util::sync::CancellationToken;
 
 /// The release of etcd whose protocol is spoken; clients decide by it what they may ask for.
@@ -95,6 +96,8 @@ pub struct Face {
     limits: Arc<Limits>,
     quota: Arc<Quota>,
     alarms: Arc<Alarms>,
+    /// The furthest compaction that was answered, -1 before the first.
+    compacted: Arc<AtomicI64>,
     counters: Arc<Counters>,
     /// What the process costs.
     process: Arc<Registry>,
@@ -110,6 +113,7 @@ impl Face {
             quota: Arc::new(Quota::new(None)),
             limits: Arc::default(),
             alarms: Arc::default(),
+            compacted: Arc::new(AtomicI64::new(-1)),
             counters: Arc::default(),
             process: Arc::new(metrics::process()),
         };

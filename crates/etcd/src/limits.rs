@@ -5,6 +5,9 @@ use std::time::Duration;
 pub const QUOTA_BYTES: u64 = 2 << 30;
 /// etcd's usual limit for a request, in bytes.
 pub const REQUEST_BYTES_MAX: usize = 3 << 19;
+/// What a message from a client may have above that, and a part of a watch's response, in bytes, as with etcd: requests
+/// in between are refused by name.
+const MESSAGE_BYTES_MORE: usize = 1 << 19;
 /// etcd's usual limit for each list of a transaction.
 pub const TXN_OPERATIONS_MAX: usize = 128;
 /// etcd's usual time between pings of a client.
@@ -37,6 +40,13 @@ pub struct Limits {
 pub struct KeepAlive {
     pub interval: Duration,
     pub timeout: Duration,
+}
+
+impl Limits {
+    /// Largest message that a client may send, and of a size that every client takes, in bytes.
+    pub(crate) fn message_bytes(&self) -> usize {
+        self.request_bytes.saturating_add(MESSAGE_BYTES_MORE)
+    }
 }
 
 impl Default for Limits {

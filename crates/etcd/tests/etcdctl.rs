@@ -95,6 +95,8 @@ const HISTORY: &[Step] = &[
     step("put p 2"),
     step("put q 3"),
     step("del p"),
+    step("compact 1"),
+    step("compact 1"),
     watch("watch p --rev=2"),
     watch("watch --prefix --rev=3 --prev-kv EMPTY"),
     watch("watch p r --rev=3 -w json"),

@@ -1,21 +1,23 @@
 //! The responses that are not simply events: cut ones, and last ones. Pure.
 use crate::{convert, errors};
-use etcd_client::proto::{PbEvent, PbWatchResponse};
+use etcd_client::proto::{PbEvent, PbResponseHeader, PbWatchResponse};
 use orlop_store::StoreError;
 use prost::Message;
 
-/// Responses of watches that allow fragments are cut at this size, in bytes (etcd's).
-const FRAGMENT_BYTES: usize = 2 << 20;
+/// Of an event's field in a response, in bytes.
+const TAG_BYTES: usize = 1;
 
-/// Cuts events into parts of a bounded size.
-pub fn fragments(events: Vec<PbEvent>) -> Vec<Vec<PbEvent>> {
+/// Cuts events into parts, so that a response with one of them, which has so many bytes around it, stays below `bytes_max`
+/// unless it is a single event that is larger: etcd's own way to cut.
+pub fn fragments(events: Vec<PbEvent>, bytes_around: usize, bytes_max: usize) -> Vec<Vec<PbEvent>> {
     let mut parts = vec![Vec::new()];
-    let mut bytes = 0;
+    let mut bytes = bytes_around;
     for event in events {
-        let size = event.encoded_len();
-        if bytes + size > FRAGMENT_BYTES && bytes > 0 {
+        let len = event.encoded_len();
+        let size = TAG_BYTES + prost::length_delimiter_len(len) + len;
+        if bytes + size >= bytes_max && bytes > bytes_around {
             parts.push(Vec::new());
-            bytes = 0;
+            bytes = bytes_around;
         }
         bytes += size;
         if let Some(part) = parts.last_mut() {
@@ -29,6 +31,11 @@ pub fn fragments(events: Vec<PbEvent>) -> Vec<Vec<PbEvent>> {
 pub fn ended(error: StoreError, response: PbWatchResponse) -> PbWatchResponse {
     match error {
         StoreError::Compacted { oldest, .. } => PbWatchResponse {
+            // As with etcd, which does not tell there how far it is.
+            header: response.header.map(|header| PbResponseHeader {
+                revision: 0,
+                ..header
+            }),
             canceled: true,
             compact_revision: convert::number(oldest.0),
             ..response
@@ -45,6 +52,7 @@ pub fn ended(error: StoreError, response: PbWatchResponse) -> PbWatchResponse {
 mod tests {
     use super::*;
     use etcd_client::proto::PbKeyValue;
+    use orlop_store::Revision;
 
     #[test]
     fn fragments_hold_every_event_once_and_stay_small() {
@@ -55,14 +63,40 @@ mod tests {
             }),
             ..PbEvent::default()
         };
-        let parts = fragments(vec![
-            event(10),
-            event(3 << 19),
-            event(3 << 19),
-            event(10),
-            event(3 << 20),
-        ]);
-        let sizes: Vec<usize> = parts.iter().map(Vec::len).collect();
-        assert_eq!(sizes, [2, 2, 1]);
+        let cut = |sizes: &[usize], around, bytes_max| -> Vec<usize> {
+            let events = sizes.iter().map(|size| event(*size)).collect();
+            let parts = fragments(events, around, bytes_max);
+            parts.iter().map(Vec::len).collect()
+        };
+        let sizes = [10, 3 << 19, 3 << 19, 10, 3 << 20];
+        assert_eq!(cut(&sizes, 40, 2 << 20), [2, 2, 1]);
+        assert_eq!(cut(&sizes, 40, 4 << 20), [4, 1]);
+        // What is around them counts, and so do tags and lengths.
+        let field = TAG_BYTES + 1 + event(10).encoded_len();
+        assert_eq!(cut(&[10, 10], 40, 40 + 2 * field + 1), [2]);
+        assert_eq!(cut(&[10, 10], 40, 40 + 2 * field), [1, 1]);
+        assert_eq!(cut(&[10], 40, 1), [1]);
+    }
+
+    #[test]
+    fn a_watch_of_what_is_compacted_ends_without_a_word_of_now() {
+        let header = PbResponseHeader {
+            member_id: 7,
+            revision: 9,
+            ..PbResponseHeader::default()
+        };
+        let response = PbWatchResponse {
+            header: Some(header),
+            ..PbWatchResponse::default()
+        };
+        let compacted = StoreError::Compacted {
+            requested: Revision(2),
+            oldest: Revision(4),
+        };
+        let end = ended(compacted, response.clone());
+        assert_eq!((end.canceled, end.compact_revision), (true, 4));
+        let told = end.header.unwrap();
+        assert_eq!((told.member_id, told.revision), (7, 0));
+        assert_eq!(ended(StoreError::Closed, response).header, Some(header));
     }
 }

@@ -5,6 +5,7 @@ use crate::{Face, convert};
 use etcd_client::proto::{PbEvent, PbWatchResponse};
 use orlop_store::embedded::WatchProgress;
 use orlop_store::{Event, EventKind, Revision, StoreError, WatchBatch, WatchStream};
+use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 
 /// Asks a watch to say when it has sent everything up to a revision.
@@ -146,20 +147,24 @@ impl Watch {
         if events.is_empty() {
             return true;
         }
-        let header = self.face.header_at(batch.revision);
+        let around = PbWatchResponse {
+            header: Some(self.face.header_at(batch.revision)),
+            watch_id: self.id,
+            fragment: true,
+            ..PbWatchResponse::default()
+        };
         let parts = if sending.fragments {
-            shape::fragments(events)
+            let bytes_max = self.face.limits.message_bytes();
+            shape::fragments(events, around.encoded_len(), bytes_max)
         } else {
             vec![events]
         };
         let last = parts.len() - 1;
         for (number, events) in parts.into_iter().enumerate() {
             let response = PbWatchResponse {
-                header: Some(header),
-                watch_id: self.id,
                 fragment: number < last,
                 events,
-                ..PbWatchResponse::default()
+                ..around.clone()
             };
             if self.responses.send(Ok(response)).await.is_err() {
                 return false;
