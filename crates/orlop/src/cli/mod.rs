@@ -27,7 +27,7 @@ pub use store::{
 };
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -274,7 +274,10 @@ fn part_of(program: &str) -> Option<&'static str> {
 
 /// The command with every accepted flag, for parsing and completions.
 pub fn command() -> clap::Command {
-    inert::accept(Cli::command())
+    inert::accept(Cli::command()).mut_subcommand("etcd", |etcd| {
+        let is_empty = |variable: &OsStr| std::env::var_os(variable).is_some_and(|value| value.is_empty());
+        etcd.mut_args(|flag| etcd::without_empty_variable(flag, is_empty))
+    })
 }
 
 /// Parses a command line. Through a link named like one of upstream's programs, the rest of the

@@ -16,7 +16,7 @@ pub enum Asked {
 /// `words`: what follows the program's name; `part`: the command they are for.
 ///
 /// Names may have underscores for dashes, words of nothing count for nothing, and so do flags that are given nothing,
-/// but for those of the node agent's configuration, where nothing is a value.
+/// but for those of the node agent's configuration, where nothing is a value. Flags of etcd may have one dash.
 pub fn read(part: &Command, words: impl IntoIterator<Item = OsString>) -> Asked {
     let is_kubelet = part.get_name() == "kubelet";
     let has_meaning = |flag: &str| is_kubelet && kubelet_flags::is_one(flag);
@@ -40,7 +40,8 @@ pub fn read(part: &Command, words: impl IntoIterator<Item = OsString>) -> Asked 
         if text.is_empty() {
             continue;
         }
-        let Some(flag) = text.strip_prefix("--").filter(|flag| !flag.is_empty()) else {
+        let flag = text.strip_prefix("--").or_else(|| behind_one_dash(part, text));
+        let Some(flag) = flag.filter(|flag| !flag.is_empty()) else {
             read.push(word);
             continue;
         };
@@ -61,6 +62,20 @@ pub fn read(part: &Command, words: impl IntoIterator<Item = OsString>) -> Asked 
     // The parser says what is missing.
     read.extend(open.map(|flag| OsString::from(format!("--{flag}"))));
     Asked::Run(read)
+}
+
+/// What stands behind the dash of a word that is a flag of etcd's: it takes one as well as two.
+fn behind_one_dash<'w>(part: &Command, word: &'w str) -> Option<&'w str> {
+    if part.get_name() != "etcd" {
+        return None;
+    }
+    let flag = word.strip_prefix('-')?;
+    let name = flag.split('=').next()?;
+    let is_known = part.get_arguments().any(|arg| {
+        let aliases = arg.get_all_aliases().unwrap_or_default();
+        arg.get_long() == Some(name) || aliases.contains(&name)
+    });
+    (is_known || matches!(name, "version" | "help")).then_some(flag)
 }
 
 fn needs_value(part: &Command, name: &str) -> bool {
@@ -164,6 +179,24 @@ mod tests {
             ),
             run(&["--enforce-node-allocatable=", "--resolv-conf="])
         );
+    }
+
+    #[test]
+    fn flags_of_etcd_may_have_one_dash() {
+        let line = ["-name", "one", "-data-dir=/d", "-client-cert-auth", "-v=4", "-x"];
+        assert_eq!(
+            asked("etcd", &line),
+            run(&[
+                "--name",
+                "one",
+                "--data-dir=/d",
+                "--client-cert-auth",
+                "--v=4",
+                "-x"
+            ])
+        );
+        assert!(matches!(asked("etcd", &["-version"]), Asked::Version(_)));
+        assert_eq!(asked("scheduler", &["-kubeconfig=/k"]), run(&["-kubeconfig=/k"]));
     }
 
     #[test]

@@ -3,8 +3,9 @@ mod file;
 
 use super::parts::go_duration;
 use super::{LogArgs, LogFormat};
-use clap::{Args, ValueEnum};
+use clap::{Arg, Args, ValueEnum};
 use orlop_etcd::{KeepAlive, Limits, Progress, QUOTA_BYTES};
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -323,6 +324,14 @@ pub enum TlsVersion {
     Tls13,
 }
 
+/// A flag as etcd has it, for which a variable that is empty is none.
+pub fn without_empty_variable(flag: Arg, is_empty: impl Fn(&OsStr) -> bool) -> Arg {
+    match flag.get_env().is_some_and(is_empty) {
+        true => flag.env(None::<&'static str>),
+        false => flag,
+    }
+}
+
 impl EtcdArgs {
     /// How much is logged.
     pub fn log(&self) -> LogArgs {
@@ -376,6 +385,18 @@ mod tests {
         match cli::parse(words).ok()?.command {
             Command::Etcd(arguments) => Some(arguments),
             other => panic!("{other:?} is no etcd"),
+        }
+    }
+
+    #[test]
+    fn a_variable_that_is_empty_is_none() {
+        for is_empty in [false, true] {
+            let flag = Arg::new("max-txn-ops").env("ETCD_MAX_TXN_OPS");
+            let flag = without_empty_variable(flag, |variable| {
+                assert_eq!(variable, "ETCD_MAX_TXN_OPS");
+                is_empty
+            });
+            assert_eq!(flag.get_env().is_none(), is_empty);
         }
     }
 
