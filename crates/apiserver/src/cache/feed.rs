@@ -5,7 +5,7 @@
 //! after that, it reads everything again.
 use super::recall::recall;
 use super::storage::Applied;
-use super::{Cache, Object, StorageId, shut};
+use super::{Cache, Object, StorageId, queued, shut};
 use crate::custom::{DEFINITIONS, Renewal, read_definition};
 use crate::encryption::{away, is_closed, lost};
 use crate::resources::{ROOT, Resource};
@@ -231,12 +231,16 @@ pub async fn run(
             () = shutdown.cancelled() => return Gone,
         };
         let ended = match batch {
-            Some(Ok(batch)) => {
+            Some(Ok(mut batch)) => {
+                let end = queued::add(&mut batch, &mut watch);
                 for resource in apply(&cache, batch) {
                     read_again(&cache, &store, resource).await;
                 }
                 delivered = true;
-                continue;
+                match end {
+                    Some(error) => Some(Err(error)),
+                    None => continue,
+                }
             }
             ended => ended,
         };

@@ -11,6 +11,7 @@ mod feed;
 mod labels;
 mod line;
 mod object;
+mod queued;
 mod reached;
 mod recall;
 mod ring;
