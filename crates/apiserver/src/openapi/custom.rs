@@ -12,6 +12,8 @@ const CONVENTIONS: &str =
     "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md";
 const API_VERSION: &str = "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources";
 const KIND: &str = "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
+const EMBEDDED_API_VERSION: &str = "apiVersion defines the versioned schema of this representation of an object. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources";
+const EMBEDDED_KIND: &str = "kind is a string value representing the type of this object. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
 const METADATA: &str = "Standard object's metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
 const LIST_METADATA: &str = "Standard list metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
 
@@ -55,12 +57,7 @@ fn schemas(resources: &[&'static Resource]) -> Value {
         let Some(custom) = resource.custom else { continue };
         let gvk =
             |kind: String| json!([{"group": resource.group, "version": resource.version, "kind": kind}]);
-        let text = |description: &str| json!({"type": "string", "description": description});
-        let mut own = custom.definition().schema_text.clone();
-        own["properties"]["apiVersion"] = text(API_VERSION);
-        own["properties"]["kind"] = text(KIND);
-        own["properties"]["metadata"] =
-            json!({"description": METADATA, "allOf": [reference(&meta("ObjectMeta"))]});
+        let mut own = whole(&custom.definition().schema_text);
         own["x-kubernetes-group-version-kind"] = gvk(resource.kind.to_owned());
         if let Some(fields) = selectable(resource) {
             own["x-kubernetes-selectable-fields"] = fields;
@@ -88,6 +85,52 @@ fn schemas(resources: &[&'static Resource]) -> Value {
     Value::Object(schemas)
 }
 
+fn text(description: &str) -> Value {
+    json!({"type": "string", "description": description})
+}
+
+/// The schema of a version with what every object has, this one and those within.
+fn whole(schema: &Value) -> Value {
+    // Without a schema, everything may be in an object.
+    if !schema.is_object() {
+        return json!({"type": "object"});
+    }
+    let mut whole = schema.clone();
+    complete(&mut whole, API_VERSION, KIND);
+    complete_embedded(&mut whole);
+    whole
+}
+
+fn complete(schema: &mut Value, api_version: &str, kind: &str) {
+    schema["properties"]["apiVersion"] = text(api_version);
+    schema["properties"]["kind"] = text(kind);
+    schema["properties"]["metadata"] =
+        json!({"description": METADATA, "allOf": [reference(&meta("ObjectMeta"))]});
+}
+
+/// The same for objects within, which have to say what they are.
+fn complete_embedded(schema: &mut Value) {
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.values_mut().for_each(complete_embedded);
+    }
+    for one in ["items", "additionalProperties"] {
+        if let Some(inner) = schema.get_mut(one) {
+            complete_embedded(inner);
+        }
+    }
+    if schema.get("x-kubernetes-embedded-resource") != Some(&Value::Bool(true)) {
+        return;
+    }
+    complete(schema, EMBEDDED_API_VERSION, EMBEDDED_KIND);
+    let mut required = schema["required"].as_array().cloned().unwrap_or_default();
+    for name in ["kind", "apiVersion"] {
+        if !required.iter().any(|known| known == name) {
+            required.push(json!(name));
+        }
+    }
+    schema["required"] = Value::Array(required);
+}
+
 /// By which of its own fields a resource may be selected.
 fn selectable(resource: &Resource) -> Option<Value> {
     let fields = resource
@@ -95,4 +138,30 @@ fn selectable(resource: &Resource) -> Option<Value> {
         .iter()
         .map(|field| json!({"fieldPath": field.name}));
     (!resource.fields.is_empty()).then(|| fields.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_within_an_object_say_what_they_are() {
+        let inner = json!({"type": "object", "x-kubernetes-embedded-resource": true, "required": ["kind"],
+            "properties": {"spec": {"type": "object"}}});
+        let schema =
+            json!({"type": "object", "properties": {"templates": {"type": "array", "items": inner}}});
+        let whole = whole(&schema);
+        assert_eq!(whole["properties"]["kind"]["description"], KIND);
+        assert_eq!(whole.get("required"), None);
+        let inner = &whole["properties"]["templates"]["items"];
+        assert_eq!(inner["required"], json!(["kind", "apiVersion"]));
+        let names: Vec<&String> = inner["properties"].as_object().unwrap().keys().collect();
+        assert_eq!(names, ["apiVersion", "kind", "metadata", "spec"]);
+        assert_eq!(inner["properties"]["kind"]["description"], EMBEDDED_KIND);
+    }
+
+    #[test]
+    fn without_a_schema_there_is_nothing_to_say() {
+        assert_eq!(whole(&Value::Null), json!({"type": "object"}));
+    }
 }

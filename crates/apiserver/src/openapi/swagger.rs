@@ -101,6 +101,9 @@ fn whole(documents: &[Document]) -> Value {
 }
 
 fn definition(name: &str, mut schema: Value) -> Value {
+    if let Some(anything) = anything(&schema) {
+        return anything;
+    }
     convert(&mut schema);
     if name == QUANTITY
         && let Some(members) = schema.as_object_mut()
@@ -110,11 +113,59 @@ fn definition(name: &str, mut schema: Value) -> Value {
     schema
 }
 
+/// Of a kind that keeps whatever is in its objects: clients that validate by this document would refuse what it doesn't name
+/// beside what it does.
+fn anything(schema: &Value) -> Option<Value> {
+    let kinds = schema.get("x-kubernetes-group-version-kind")?;
+    if schema["x-kubernetes-preserve-unknown-fields"] != true {
+        return None;
+    }
+    let mut anything = json!({"type": "object", "x-kubernetes-group-version-kind": kinds});
+    if let Some(fields) = schema.get("x-kubernetes-selectable-fields") {
+        anything["x-kubernetes-selectable-fields"] = fields.clone();
+    }
+    Some(anything)
+}
+
+fn is_nullable(members: &Map<String, Value>) -> bool {
+    members.get("nullable") == Some(&Value::Bool(true))
+}
+
+/// What clients that validate by the older form may still insist on.
+fn still_required(members: &Map<String, Value>, required: Vec<Value>) -> Vec<Value> {
+    let any = members.get("additionalProperties").and_then(Value::as_object);
+    if any.is_some_and(is_nullable) {
+        return Vec::new();
+    }
+    let may_be_null = |name: &Value| {
+        let properties = members.get("properties")?.as_object()?;
+        let property = properties.get(name.as_str()?)?.as_object()?;
+        Some(is_nullable(property))
+    };
+    required
+        .into_iter()
+        .filter(|name| may_be_null(name) != Some(true))
+        .collect()
+}
+
 /// Gives a schema the form it has in v2.
 fn convert(schema: &mut Value) {
     let Value::Object(members) = schema else {
         return;
     };
+    // The older form has no null: a value that may be one is of no type, and need not be there.
+    if let Some(Value::Array(required)) = members.remove("required") {
+        let required = still_required(members, required);
+        if !required.is_empty() {
+            members.insert("required".to_owned(), Value::Array(required));
+        }
+    }
+    let nullable = is_nullable(members);
+    if nullable {
+        for typed in ["type", "items", "properties"] {
+            members.remove(typed);
+        }
+    }
     for foreign in ["default", "nullable", "anyOf", "oneOf", "not"] {
         members.remove(foreign);
     }
@@ -132,7 +183,7 @@ fn convert(schema: &mut Value) {
     {
         *reference = format!("{V2}{name}");
     }
-    if members.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) {
+    if !nullable && members.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) {
         members.insert("type".to_owned(), json!("string"));
         members.insert("format".to_owned(), json!("int-or-string"));
         members.remove("x-kubernetes-int-or-string");
@@ -254,6 +305,33 @@ mod tests {
             let strategic = json!("application/strategic-merge-patch+json");
             assert_eq!(consumes.contains(&strategic), takes, "{group}");
         }
+    }
+
+    /// kubectl 1.24 and before, which validates by this document, refuses null where there is a type.
+    #[test]
+    fn what_may_be_null_has_no_type_and_is_not_required() {
+        let mut schema = json!({"type": "object", "required": ["a", "b"], "properties": {
+            "a": {"type": "object", "nullable": true, "properties": {"x": {"type": "string"}}, "description": "A"},
+            "b": {"type": "string"},
+            "c": {"type": "object", "required": ["x"], "additionalProperties": {"type": "string", "nullable": true}}}});
+        convert(&mut schema);
+        let expected = json!({"type": "object", "required": ["b"], "properties": {
+            "a": {"description": "A"}, "b": {"type": "string"},
+            "c": {"type": "object", "additionalProperties": {}}}});
+        assert_eq!(schema, expected);
+    }
+
+    /// "works for CRD without validation schema": exactly this is looked for.
+    #[test]
+    fn a_kind_that_keeps_everything_says_nothing_of_what_is_in_it() {
+        let kinds = json!([{"group": "example.com", "version": "v1", "kind": "K"}]);
+        let properties = json!({"kind": {"type": "string"}});
+        let mut schema = json!({"type": "object", "description": "K", "properties": properties,
+            "x-kubernetes-preserve-unknown-fields": true, "x-kubernetes-group-version-kind": kinds});
+        let expected = json!({"type": "object", "x-kubernetes-group-version-kind": kinds});
+        assert_eq!(definition("com.example.v1.K", schema.clone()), expected);
+        schema["x-kubernetes-preserve-unknown-fields"] = json!(false);
+        assert_eq!(definition("com.example.v1.K", schema)["properties"], properties);
     }
 
     #[test]

@@ -394,7 +394,7 @@ async fn openapi_v2_is_one_document_in_json_and_protobuf() {
         "spec": {"group": "example.com", "scope": "Namespaced",
             "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
             "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object",
-                "properties": {"port": {"x-kubernetes-int-or-string": true, "nullable": true}}}}}]}});
+                "properties": {"port": {"x-kubernetes-int-or-string": true}}}}}]}});
     admin
         .post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
         .await
