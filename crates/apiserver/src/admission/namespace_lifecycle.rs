@@ -20,6 +20,10 @@ async fn check(attempt: &Attempt<'_>) -> Result<(), ApiError> {
     if !attempt.resource.namespaced || attempt.operation != Operation::Create {
         return Ok(());
     }
+    // Who asks what somebody may do there is not told whether there is such a namespace.
+    if attempt.resource.plural == "localsubjectaccessreviews" {
+        return Ok(());
+    }
     let namespaces = resources::find("", "v1", "namespaces").ok_or_else(ApiError::no_such_resource)?;
     let find = || attempt.server.cache.object(namespaces, "", attempt.namespace);
     let namespace = match find() {

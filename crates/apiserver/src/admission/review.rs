@@ -1,5 +1,7 @@
 //! AdmissionReview (admission.k8s.io/v1, and v1beta1 for those who know nothing newer): what others are asked, and what their answers mean.
 use super::{Attempt, Operation};
+use crate::http::Call;
+use crate::request::{self, DeleteOptions};
 use crate::resources::Resource;
 use crate::status::{ApiError, Cause};
 use base64::Engine;
@@ -34,8 +36,13 @@ pub async fn request(attempt: &Attempt<'_>, as_: &'static Resource, uid: &str) -
         "dryRun": attempt.dry_run,
         "options": options(attempt),
     });
+    // Of many that are deleted together none was named.
+    let name = match attempt.call.info.verb.as_str() {
+        "deletecollection" => "",
+        _ => attempt.name,
+    };
     for (key, text) in [
-        ("name", attempt.name),
+        ("name", name),
         ("namespace", attempt.namespace),
         ("subResource", attempt.subresource),
         ("requestSubResource", attempt.subresource),
@@ -70,17 +77,34 @@ fn options(attempt: &Attempt<'_>) -> Value {
     if attempt.dry_run {
         options["dryRun"] = json!(["All"]);
     }
+    if attempt.operation == Operation::Delete {
+        add_deletion(attempt.call, &mut options);
+        return options;
+    }
     let query = &attempt.call.query;
-    let keys: &[&str] = match attempt.operation {
-        Operation::Delete => &["propagationPolicy"],
-        _ => &["fieldManager", "fieldValidation"],
-    };
-    for key in keys {
-        if let Some(value) = query.get(key).filter(|value| !value.is_empty()) {
-            options[*key] = json!(value);
+    for key in ["fieldManager", "fieldValidation"] {
+        if let Some(value) = query.get(key) {
+            options[key] = json!(value);
         }
     }
     options
+}
+
+/// What a client says of a deletion.
+fn add_deletion(call: &Call, options: &mut Value) {
+    // It could be read, or nobody would be asked.
+    let body = request::decode_options(&call.headers, &call.body).ok().flatten();
+    let given = DeleteOptions::given(&call.query, body).unwrap_or_default();
+    for key in [
+        "gracePeriodSeconds",
+        "preconditions",
+        "orphanDependents",
+        "propagationPolicy",
+    ] {
+        if !given[key].is_null() {
+            options[key] = given[key].clone();
+        }
+    }
 }
 
 pub fn review(request: &Value, version: Version) -> Value {

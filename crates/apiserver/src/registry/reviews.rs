@@ -1,5 +1,6 @@
 //! Questions about the caller, answered and forgotten (contract §15.5, §16).
 use super::identity;
+use crate::admission::{self, Attempt, Operation};
 use crate::authn::{self, UserInfo};
 use crate::authz::{self, Attributes, Decision, Selected};
 use crate::http::{Answer, Call};
@@ -15,6 +16,13 @@ pub async fn answer(call: &Call) -> Result<Answer, ApiError> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let decoded = request::decode_object(call.resource, &call.headers, &call.body, options.validation)?;
     let mut review = decoded.object;
+    let name = identity::text(&review, "name").to_owned();
+    let mut attempt = Attempt {
+        object: Some(&mut review),
+        ..Attempt::new(call, Operation::Create, &name, options.dry_run)
+    };
+    admission::mutate(&mut attempt).await?;
+    admission::validate(&attempt).await?;
     match call.resource.kind {
         "SelfSubjectReview" => {
             review["metadata"] = json!({"creationTimestamp": identity::now()});

@@ -187,11 +187,6 @@ impl ListOptions {
                 })
             })
             .transpose()?;
-        if continue_token.is_some() && resource_version.is_some_and(|v| v > 0) {
-            return Err(ApiError::bad_request(
-                "specifying resource version is not allowed when using continue",
-            ));
-        }
         Ok(Self {
             limit: number("limit")?.unwrap_or(0).max(0) as usize,
             continue_token,
@@ -290,6 +285,14 @@ impl DeleteOptions {
         })
     }
 
+    /// The options as they were given: those of the body if there is one, else those of the query.
+    ///
+    /// # Errors
+    /// A number in the query is none.
+    pub fn given(query: &Query, body: Option<Value>) -> Result<Value, ApiError> {
+        body.map_or_else(|| Self::query_as_body(query), Ok)
+    }
+
     fn query_as_body(query: &Query) -> Result<Value, ApiError> {
         let mut options = json!({});
         if let Some(text) = query.get("gracePeriodSeconds") {
@@ -323,7 +326,6 @@ mod tests {
     /// L04, L05
     #[test]
     fn list_versions_are_checked() {
-        assert_eq!(list("continue=x&resourceVersion=5").unwrap_err().code, 400);
         assert_eq!(list("resourceVersionMatch=Exact").unwrap_err().code, 422);
         assert_eq!(
             list("resourceVersionMatch=Exact&resourceVersion=0")

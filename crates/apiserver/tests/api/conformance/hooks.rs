@@ -383,3 +383,61 @@ async fn m05_configurations_are_deleted_together_by_label() {
         Value::Null
     );
 }
+
+/// "testResourceDelete", "testResourceDeletecollection": a webhook sees how something is deleted, and no name where none
+/// was given.
+#[tokio::test]
+async fn a_deletion_is_shown_with_its_options_and_the_name_that_was_asked_for() {
+    let admin = Cluster::start().await.admin();
+    let server = WebhookServer::start(Does::Answers(|_| json!({"allowed": true}))).await;
+    let one = hook("see", server.by_url("/"), "", &["DELETE"], &["configmaps"]);
+    configure(&admin, VALIDATING, json!([one])).await;
+    for name in ["c", "d"] {
+        admin.post(CONFIGMAPS, configmap(name, "v")).await.ok();
+    }
+    let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0,
+        "propagationPolicy": "Background"});
+    admin.delete(&format!("{CONFIGMAPS}/c"), options).await.ok();
+    let by_query = format!("{CONFIGMAPS}?propagationPolicy=Background&fieldSelector=metadata.name%3Dd");
+    admin.delete(&by_query, Value::Null).await.ok();
+    let asked: Vec<Value> = server.asked().into_iter().map(|(_, request)| request).collect();
+    let [single, of_many] = asked.as_slice() else {
+        panic!("{asked:?}");
+    };
+    assert_eq!(single["name"], "c");
+    assert_eq!(
+        single["options"],
+        json!({"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1", "gracePeriodSeconds": 0,
+            "propagationPolicy": "Background"})
+    );
+    assert_eq!(of_many["name"], Value::Null);
+    assert_eq!(of_many["oldObject"]["metadata"]["name"], "d");
+    assert_eq!(of_many["options"]["propagationPolicy"], "Background");
+}
+
+/// "TestWebhookAdmission": what is asked and not kept is admitted as well.
+#[tokio::test]
+async fn reviews_are_admitted_and_none_tells_whether_there_is_a_namespace() {
+    let admin = Cluster::start().await.admin();
+    let reviews = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    let local = "/apis/authorization.k8s.io/v1/namespaces/none/localsubjectaccessreviews";
+    let asked = json!({"spec": {"user": "u", "resourceAttributes": {"namespace": "none", "verb": "get", "resource": "pods"}}});
+    assert_eq!(admin.post(local, asked.clone()).await.code, 201);
+    let server = WebhookServer::start(Does::Answers(
+        |_| json!({"allowed": false, "status": {"message": "no questions"}}),
+    ))
+    .await;
+    let one = hook(
+        "ask",
+        server.by_url("/"),
+        "authorization.k8s.io",
+        &["CREATE"],
+        &["subjectaccessreviews"],
+    );
+    configure(&admin, VALIDATING, json!([one])).await;
+    denied(admin.post(reviews, asked).await, "no questions");
+    let (_, request) = server.asked().remove(0);
+    assert_eq!(request["kind"]["kind"], "SubjectAccessReview");
+    assert_eq!(request["object"]["spec"]["user"], "u");
+    assert_eq!(request["options"]["kind"], "CreateOptions");
+}
