@@ -52,6 +52,11 @@ pub async fn page(call: &Call, options: &ListOptions, filter: &Filter) -> Result
                 "invalid continue token: continue key is not valid: {why}"
             ))
         })?;
+        if options.resource_version.is_some_and(|version| version > 0) {
+            return Err(ApiError::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
+        }
         if token.revision > 0 {
             return from_history(call, filter, token.revision, &token.start, options.limit).await;
         }

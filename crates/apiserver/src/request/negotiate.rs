@@ -53,6 +53,14 @@ pub enum Offer {
 }
 
 impl Offer {
+    /// The same without a watch.
+    fn at_once(self) -> Self {
+        match self {
+            Self::BuiltIn | Self::BuiltInWatch | Self::BuiltInWatchList => Self::BuiltIn,
+            Self::Custom | Self::CustomWatch | Self::CustomWatchList => Self::Custom,
+        }
+    }
+
     fn has(self, format: Format, shape: Shape) -> bool {
         if shape == Shape::Table && matches!(self, Self::BuiltInWatchList | Self::CustomWatchList) {
             return false;
@@ -161,42 +169,54 @@ pub fn negotiate(headers: &HeaderMap, query: &Query, offer: Offer) -> Result<Out
             ..Output::JSON
         });
     }
-    for range in ranges.iter().filter(|r| r.quality > 0.0) {
-        let format = match range.media {
-            "application/json" | "*/*" | "application/*" => Format::Json,
-            "application/yaml" => Format::Yaml,
-            "application/vnd.kubernetes.protobuf" => Format::Protobuf,
-            _ => continue,
-        };
-        let meta = range.parameter("g") == Some("meta.k8s.io");
-        let known_version = matches!(range.parameter("v"), Some("v1" | "v1beta1"));
-        let shape = match range.parameter("as") {
-            // A group or version without a kind names no form that there is.
-            None if range.parameter("g").is_some() || range.parameter("v").is_some() => continue,
-            None => Shape::Object,
-            Some("Table") if meta && known_version => Shape::Table,
-            Some("PartialObjectMetadata") if meta && known_version => Shape::Metadata,
-            Some("PartialObjectMetadataList") if meta && known_version => Shape::MetadataList,
-            Some(_) => continue,
-        };
-        if offer.has(format, shape) {
-            return Ok(Output {
-                shape,
-                format,
-                pretty,
-                meta: match range.parameter("v") {
-                    Some("v1beta1") => META_BEFORE,
-                    _ => META,
-                },
-            });
-        }
+    let wanted: Vec<(&MediaRange<'_>, Format, Shape)> = ranges
+        .iter()
+        .filter(|range| range.quality > 0.0)
+        .filter_map(|range| form(range).map(|(format, shape)| (range, format, shape)))
+        .collect();
+    let has = |offer: Offer| {
+        wanted
+            .iter()
+            .find(move |(_, format, shape)| offer.has(*format, *shape))
+    };
+    if let Some((range, format, shape)) = has(offer) {
+        return Ok(Output {
+            shape: *shape,
+            format: *format,
+            pretty,
+            meta: match range.parameter("v") {
+                Some("v1beta1") => META_BEFORE,
+                _ => META,
+            },
+        });
     }
-    Err(match offer {
-        Offer::BuiltIn | Offer::Custom => ApiError::nothing_acceptable(),
-        Offer::BuiltInWatch | Offer::CustomWatch | Offer::BuiltInWatchList | Offer::CustomWatchList => {
-            ApiError::no_such_stream()
-        }
+    // Who would be refused without a watch as well is told what there is without one.
+    Err(match offer.at_once() == offer || has(offer.at_once()).is_none() {
+        true => ApiError::nothing_acceptable(),
+        false => ApiError::no_such_stream(),
     })
+}
+
+/// The format and shape that a range names, if there are such.
+fn form(range: &MediaRange<'_>) -> Option<(Format, Shape)> {
+    let format = match range.media {
+        "application/json" | "*/*" | "application/*" => Format::Json,
+        "application/yaml" => Format::Yaml,
+        "application/vnd.kubernetes.protobuf" => Format::Protobuf,
+        _ => return None,
+    };
+    let meta = range.parameter("g") == Some("meta.k8s.io");
+    let known_version = matches!(range.parameter("v"), Some("v1" | "v1beta1"));
+    let shape = match range.parameter("as") {
+        // A group or version without a kind names no form that there is.
+        None if range.parameter("g").is_some() || range.parameter("v").is_some() => return None,
+        None => Shape::Object,
+        Some("Table") if meta && known_version => Shape::Table,
+        Some("PartialObjectMetadata") if meta && known_version => Shape::Metadata,
+        Some("PartialObjectMetadataList") if meta && known_version => Shape::MetadataList,
+        Some(_) => return None,
+    };
+    Some((format, shape))
 }
 
 /// The form of a refusal: what the client would like, or else JSON.
@@ -299,6 +319,11 @@ mod tests {
             ask("application/yaml", Offer::BuiltInWatch).unwrap_err().code,
             406
         );
+        let told = |accept: &str, offer| ask(accept, offer).unwrap_err().message;
+        assert!(told("application/yaml", Offer::BuiltInWatch).contains("stream=watch"));
+        // A table is no protobuf, watched or not.
+        let table = format!("{protobuf};as=Table;v=v1;g=meta.k8s.io");
+        assert!(!told(&table, Offer::BuiltInWatch).contains("stream=watch"));
         let stream = "application/vnd.kubernetes.protobuf;stream=watch";
         assert_eq!(ask(stream, Offer::BuiltInWatch).unwrap().format, Format::Protobuf);
     }

@@ -60,6 +60,12 @@ async fn l01_chunks_share_a_version() {
         reply.refused(400),
         "specifying resource version is not allowed when using continue"
     );
+    // Upstream looks at the token first.
+    let reply = admin
+        .get(&format!("{CONFIGMAPS}?continue=bogus&resourceVersion=5"))
+        .await;
+    let message = reply.refused(400);
+    assert!(message.contains("continue key is not valid"), "{message}");
 }
 
 #[tokio::test]
