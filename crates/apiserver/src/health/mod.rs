@@ -17,6 +17,9 @@ const STORE_TIME_MAX: Duration = Duration::from_secs(2);
 /// Upstream's names for steps of the start; all are done when we are ready.
 const START_STEPS: &[&str] = &[
     "poststarthook/start-apiserver-admission-initializer",
+    // What that and one below are called before 1.31; suites of that time look for them.
+    "poststarthook/start-kube-apiserver-admission-initializer",
+    "poststarthook/apiservice-status-available-controller",
     "poststarthook/generic-apiserver-start-informers",
     "poststarthook/start-apiextensions-informers",
     "poststarthook/start-apiextensions-controllers",

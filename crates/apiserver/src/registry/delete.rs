@@ -103,13 +103,15 @@ pub async fn delete_object(
                 }
                 return Ok(Outcome::Waiting(current));
             }
-            Decision::Remove(last) => {
+            Decision::Remove(mut last) => {
                 if options.dry_run {
                     return Ok(Outcome::Removed(last));
                 }
                 let answer = server.store.txn(when.then(Op::delete(&store_key))).await?;
                 server.cache.reach(answer.revision.0).await;
                 if answer.succeeded {
+                    // Who watches from there on does not see it go once more.
+                    last["metadata"]["resourceVersion"] = json!(answer.revision.0.to_string());
                     return Ok(Outcome::Removed(last));
                 }
             }

@@ -52,9 +52,11 @@ impl Query {
         self.0.iter().any(|(k, _)| k == key)
     }
 
-    /// `true` and `1` mean yes.
+    /// Whether a parameter is given, and is not `false` or `0`: everything else means yes, and so does nothing at all
+    /// (`?watch`).
     pub fn flag(&self, key: &str) -> bool {
-        matches!(self.get(key), Some("true" | "1" | "True" | "TRUE" | "t" | "T"))
+        let given = self.0.iter().find(|(k, _)| k == key);
+        given.is_some_and(|(_, value)| value != "0" && !value.eq_ignore_ascii_case("false"))
     }
 }
 
@@ -110,6 +112,18 @@ mod tests {
         assert_eq!(query.get("labelSelector"), Some("a=b,c in (x)"));
         assert!(query.flag("watch"));
         assert_eq!(query.get("empty"), None);
+        for (asked, meant) in [
+            ("watch", true),
+            ("watch=", true),
+            ("watch=yes", true),
+            ("watch=True", true),
+            ("watch=False", false),
+            ("watch=0", false),
+            ("watch=false&watch=true", false),
+            ("", false),
+        ] {
+            assert_eq!(Query::parse(asked).flag("watch"), meant, "{asked}");
+        }
         assert_eq!(escape("a=b c"), "a%3Db%20c");
     }
 }

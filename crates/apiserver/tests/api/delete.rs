@@ -37,9 +37,13 @@ async fn x01_x02_x03_a_bound_pod_ends_gracefully() {
 #[tokio::test]
 async fn x04_an_unbound_pod_goes_at_once() {
     let admin = Cluster::start().await.admin();
-    admin.post(PODS, pod("p")).await.ok();
+    let made = admin.post(PODS, pod("p")).await.ok();
     let last = admin.delete(&format!("{PODS}/p"), Value::Null).await.ok();
     assert_eq!(last["metadata"]["deletionGracePeriodSeconds"], 0);
+    assert!(
+        version(&last) > version(&made),
+        "the deletion has a version of its own"
+    );
     assert_eq!(admin.get(&format!("{PODS}/p")).await.code, 404);
 }
 

@@ -19,6 +19,17 @@ async fn t01_t02_t04_health_and_version_need_nobody() {
         verbose.contains("[+]ping ok\n") && verbose.contains("[+]etcd ok\n"),
         "{verbose}"
     );
+    // What suites of different releases look for.
+    for step in [
+        "start-apiserver-admission-initializer",
+        "start-kube-apiserver-admission-initializer",
+        "apiservice-status-available-controller",
+    ] {
+        assert!(
+            verbose.contains(&format!("[+]poststarthook/{step} ok\n")),
+            "{verbose}"
+        );
+    }
     assert!(verbose.ends_with("readyz check passed\n"));
     let version = nobody.get("/version").await.ok();
     assert_eq!(
