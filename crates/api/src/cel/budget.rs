@@ -5,6 +5,11 @@ use std::fmt;
 pub const EXPRESSION_MAX: u64 = 1_000_000;
 /// What all expressions of one request may cost together.
 pub const REQUEST_MAX: u64 = 10_000_000;
+/// What the conditions of a webhook or policy may cost together.
+pub const CONDITIONS_MAX: u64 = 2_500_000;
+/// How it is told that there is nothing left to spend.
+pub const OUT_OF_BUDGET: &str =
+    "validation failed due to running out of cost budget, no further validation rules will be run";
 /// Characters and items that are looked at for the price of one step.
 const WEIGHT_PER_STEP: u64 = 10;
 

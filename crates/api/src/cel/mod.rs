@@ -44,7 +44,7 @@ mod value;
 mod weight;
 
 pub use admission::{conditions, policy};
-pub use budget::{Budget, EXPRESSION_MAX, Error, REQUEST_MAX};
+pub use budget::{Budget, CONDITIONS_MAX, EXPRESSION_MAX, Error, OUT_OF_BUDGET, REQUEST_MAX};
 pub use check::{Declarations, JSON_PATCH, OBJECT};
 pub use estimate::{estimate, many, parts_max};
 pub use eval::Activation;

@@ -2,8 +2,8 @@
 use super::definition::shown_rule;
 use super::{Additional, Kind, ListType, Node, Violation};
 use crate::cel::{
-    Activation, Budget, CompileError, Context, Declarations, Error, Program, REQUEST_MAX, Type, Value,
-    estimate, many, parts_max, type_of,
+    Activation, Budget, CompileError, Context, Declarations, Error, OUT_OF_BUDGET, Program, REQUEST_MAX,
+    Type, Value, estimate, many, parts_max, type_of,
 };
 use crate::validation::{FieldError, FieldErrorKind};
 use serde_json::Value as Json;
@@ -349,10 +349,7 @@ impl<'a> Walk<'a> {
                 let message = self.message(rule, &names);
                 return self.violated(rule, value, node, &message);
             }
-            Err(Error::TooExpensive) if self.context.budget.is_spent() => {
-                "validation failed due to running out of cost budget, no further validation rules will be run"
-                    .to_owned()
-            }
+            Err(Error::TooExpensive) if self.context.budget.is_spent() => OUT_OF_BUDGET.to_owned(),
             Err(error @ Error::TooExpensive) => format!(
                 "'{error}': no further validation rules will be run due to call cost exceeds limit for rule: {}",
                 named(rule)

@@ -1,7 +1,9 @@
 //! `matchConditions`: expressions that narrow what a webhook or policy is about.
 use super::Attempt;
 use super::scene::Scene;
-use orlop_api::cel::{Activation, Context, Declarations, Program, Value, conditions};
+use orlop_api::cel::{
+    Activation, Budget, CONDITIONS_MAX, Context, Declarations, OUT_OF_BUDGET, Program, Value, conditions,
+};
 use serde_json::Value as Json;
 
 /// Conditions that all have to hold.
@@ -51,8 +53,21 @@ impl Conditions {
         self.decide(&names, &mut scene.context(), required)
     }
 
-    /// One that does not hold settles it, whatever the others come to.
+    /// Conditions have a budget of their own.
     pub fn decide<'a>(
+        &'a self,
+        names: &Activation<'a>,
+        context: &mut Context<'a>,
+        required: bool,
+    ) -> Verdict {
+        let rest = std::mem::replace(&mut context.budget, Budget::new(CONDITIONS_MAX));
+        let verdict = self.decide_within(names, context, required);
+        context.budget = rest;
+        verdict
+    }
+
+    /// One that does not hold settles it, whatever the others come to.
+    fn decide_within<'a>(
         &'a self,
         names: &Activation<'a>,
         context: &mut Context<'a>,
@@ -68,6 +83,10 @@ impl Conditions {
                 Ok(Value::Bool(true)) => {}
                 Ok(Value::Bool(false)) => return Verdict::Not,
                 Ok(_) => failures.push(format!("matchCondition {:?} is no yes or no", condition.name)),
+                Err(_) if context.budget.is_spent() => {
+                    failures = vec![OUT_OF_BUDGET.to_owned()];
+                    break;
+                }
                 Err(error) => failures.push(format!(
                     "failed to evaluate matchCondition {:?}: {error}",
                     condition.name

@@ -8,6 +8,14 @@ use std::collections::BTreeMap;
 /// Resources of this group decide about admission; nothing decides about them, or a mistake could not be undone.
 pub const GROUP: &str = "admissionregistration.k8s.io";
 
+/// Kinds of these groups are only asked, and are answered whatever policies say.
+const ASKED: &[&str] = &["authentication.k8s.io", "authorization.k8s.io"];
+
+/// Whether no policy decides about resources of the group.
+pub fn is_exempt(group: &str) -> bool {
+    group == GROUP || ASKED.contains(&group)
+}
+
 /// What a request must be like.
 #[derive(Debug, Default)]
 pub struct Criteria {

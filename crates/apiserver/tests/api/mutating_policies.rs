@@ -82,6 +82,22 @@ async fn an_expression_without_a_value_refuses_as_the_failure_policy_says() {
     assert_eq!(made["data"], json!({"k": "v"}));
 }
 
+/// What is only asked is answered, whatever policies say.
+#[tokio::test]
+async fn reviews_are_not_mutated() {
+    let admin = with(json!({
+        "matchConstraints": {"resourceRules": [{"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["CREATE"],
+            "resources": ["*"]}]},
+        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression":
+            "[JSONPatch{op: 'add', path: '/data/' + object.nothing, value: 'v'}]"}}]
+    }))
+    .await;
+    admin.post(CONFIGMAPS, configmap("c", "v")).await.refused(422);
+    let asked = json!({"spec": {"user": "u", "resourceAttributes": {"verb": "get", "resource": "pods"}}});
+    let reviews = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    assert_eq!(admin.post(reviews, asked).await.code, 201);
+}
+
 #[tokio::test]
 async fn policies_whose_expressions_make_nothing_are_refused() {
     let admin = Cluster::start().await.admin();

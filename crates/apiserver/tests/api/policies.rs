@@ -183,6 +183,23 @@ async fn a_failing_expression_follows_the_failure_policy() {
     admin.post(DEPLOYMENTS, deployment("d", 1)).await.ok();
 }
 
+/// Validations have a budget together.
+#[tokio::test]
+async fn validations_that_cost_too_much_refuse_the_request() {
+    let ask = "authorizer.group('').resource('pods').check('create').allowed()";
+    let validations: Value = (0..16)
+        .map(|_| json!({"expression": format!("{ask} && {ask}")}))
+        .collect();
+    let admin = with(json!({"validations": validations}), json!({})).await;
+    let message = admin.post(DEPLOYMENTS, deployment("d", 1)).await.refused(422);
+    assert!(
+        message.ends_with(
+            "denied request: validation failed due to running out of cost budget, no further validation rules will be run"
+        ),
+        "{message}"
+    );
+}
+
 #[tokio::test]
 async fn bindings_and_rules_narrow_where_a_policy_holds() {
     let admin = with(

@@ -229,6 +229,36 @@ async fn m06_only_requests_that_match_the_conditions_are_sent() {
     );
 }
 
+/// "TestMatchConditionsWithStrictCostEnforcement": asking the authorizer costs so much that few conditions may do it.
+#[tokio::test]
+async fn conditions_that_cost_too_much_refuse_the_request() {
+    let admin = Cluster::start().await.admin();
+    let hook = WebhookServer::start(Does::Answers(go_away)).await;
+    let ask = "authorizer.group('').resource('pods').check('create').allowed()";
+    let conditions = |count: usize, asks: usize| -> Value {
+        let one = |number| json!({"name": format!("c{number}"), "expression": vec![ask; asks].join(" && ")});
+        (0..count).map(one).collect()
+    };
+    for (conditions, why) in [
+        (
+            conditions(1, 3),
+            "operation cancelled: actual cost limit exceeded",
+        ),
+        (
+            conditions(8, 2),
+            "validation failed due to running out of cost budget, no further validation rules will be run",
+        ),
+    ] {
+        let mut costly = webhook("costly", hook.by_url("/v"), &["configmaps"]);
+        costly["matchConditions"] = conditions;
+        validating(&admin, costly).await;
+        let message = admin.post(CONFIGMAPS, configmap("c", "v")).await.refused(403);
+        assert!(message.ends_with(why), "{message}");
+        admin.delete(VALIDATING, Value::Null).await.ok();
+    }
+    assert_eq!(hook.asked().len(), 0);
+}
+
 #[tokio::test]
 async fn selectors_narrow_by_the_labels_of_namespaces_and_objects() {
     let admin = Cluster::start().await.admin();

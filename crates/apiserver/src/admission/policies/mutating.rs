@@ -3,7 +3,7 @@ use super::params::{self, Params};
 use super::{Binding, Mutation, Policy};
 use crate::admission::Attempt;
 use crate::admission::conditions::Verdict;
-use crate::admission::matching::GROUP;
+use crate::admission::matching::is_exempt;
 use crate::admission::review;
 use crate::admission::scene::Scene;
 use crate::custom::Custom;
@@ -24,7 +24,7 @@ pub fn admit<'b>(attempt: &'b mut Attempt<'_>) -> BoxFuture<'b, Result<(), ApiEr
 
 async fn mutate_all(attempt: &mut Attempt<'_>) -> Result<(), ApiError> {
     let hooks = attempt.server.hooks.current();
-    if hooks.mutating_policies.is_empty() || attempt.resource.group == GROUP || attempt.object.is_none() {
+    if hooks.mutating_policies.is_empty() || is_exempt(attempt.resource.group) || attempt.object.is_none() {
         return Ok(());
     }
     for policy in &hooks.mutating_policies {

@@ -3,16 +3,13 @@ use super::params::{self, Params};
 use super::{Binding, Policy, Validation};
 use crate::admission::Attempt;
 use crate::admission::conditions::Verdict;
-use crate::admission::matching::GROUP;
+use crate::admission::matching::is_exempt;
 use crate::admission::review;
 use crate::admission::scene::Scene;
 use crate::status::{ApiError, Cause};
 use futures::future::BoxFuture;
-use orlop_api::cel::{Activation, Context, Value};
+use orlop_api::cel::{Activation, Context, OUT_OF_BUDGET, Value};
 use serde_json::{Value as Json, json};
-
-/// Kinds that are only asked are answered whatever policies say.
-const EXEMPT: &[&str] = &["authentication.k8s.io", "authorization.k8s.io"];
 
 /// Under this name the audit log has what did not hold.
 const VALIDATION_FAILURE: &str = "validation.policy.admission.k8s.io/validation_failure";
@@ -32,8 +29,7 @@ pub fn validate<'b>(attempt: &'b Attempt<'_>) -> BoxFuture<'b, Result<(), ApiErr
 
 async fn validate_all(attempt: &Attempt<'_>) -> Result<(), ApiError> {
     let hooks = attempt.server.hooks.current();
-    let exempt = attempt.resource.group == GROUP || EXEMPT.contains(&attempt.resource.group);
-    if exempt || hooks.policies.is_empty() {
+    if hooks.policies.is_empty() || is_exempt(attempt.resource.group) {
         return Ok(());
     }
     let (mut denied, mut failures) = (None, Vec::new());
@@ -130,6 +126,7 @@ fn evaluate(policy: &Policy, scene: &Scene<'_>, params: Option<&Json>) -> Vec<Vi
                 reason: validation.reason.clone(),
                 number,
             }),
+            Err(_) if context.budget.is_spent() => return failure(policy, OUT_OF_BUDGET.to_owned()),
             Err(error) => {
                 found.extend(failure(
                     policy,
