@@ -3,7 +3,6 @@ use super::Attempt;
 use crate::ApiServer;
 use crate::authn::UserInfo;
 use crate::authz::{self, Attributes, Selected};
-use crate::http::Call;
 use orlop_api::cel::{Activation, Authorizer, Budget, Check, Context, Decision, Opaque, REQUEST_MAX, Value};
 use serde_json::Value as Json;
 use std::sync::Arc;
@@ -13,7 +12,6 @@ pub struct Scene<'s> {
     request: &'s Json,
     namespace: Json,
     asker: Asker<'s>,
-    call: &'s Call,
 }
 
 impl<'s> Scene<'s> {
@@ -24,7 +22,6 @@ impl<'s> Scene<'s> {
             name => attempt.server.cache.core_object("namespaces", "", name),
         };
         Self {
-            call: attempt.call,
             request,
             namespace: namespace.map_or(Json::Null, |namespace| namespace.value()),
             asker: Asker {
@@ -54,11 +51,6 @@ impl<'s> Scene<'s> {
             Some(params) => names.with("params", Value::of(params, None)),
             None => names,
         }
-    }
-
-    /// Adds to the request's event in the audit log.
-    pub fn annotate(&self, key: String, value: String) {
-        self.call.annotate(key, value);
     }
 
     pub fn context(&self) -> Context<'_> {

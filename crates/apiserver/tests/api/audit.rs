@@ -243,6 +243,45 @@ async fn events_say_what_webhooks_did() {
     }
 }
 
+/// What policies tell the log, and the violations that a binding wants there.
+#[tokio::test]
+async fn events_say_what_policies_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.log");
+    let cluster = Cluster::with(|c| c.audit = Some(config(path.clone()))).await;
+    let admin = cluster.admin();
+    let of = |kind: &str, name: &str, spec: Value| json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+    let policy = json!({
+        "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"],
+            "resources": ["configmaps"]}]},
+        "validations": [{"expression": "true"}, {"expression": "size(object.data) < 1"}],
+        "auditAnnotations": [{"key": "named", "valueExpression": "' ' + object.metadata.name"},
+            {"key": "nothing", "valueExpression": "null"}]});
+    let binding = json!({"policyName": "vap", "validationActions": ["Warn", "Audit"]});
+    let group = "/apis/admissionregistration.k8s.io/v1";
+    for (plural, made) in [
+        (
+            "validatingadmissionpolicies",
+            of("ValidatingAdmissionPolicy", "vap", policy),
+        ),
+        (
+            "validatingadmissionpolicybindings",
+            of("ValidatingAdmissionPolicyBinding", "vapb", binding),
+        ),
+    ] {
+        admin.post(&format!("{group}/{plural}"), made).await.ok();
+    }
+    admin.post(CONFIGMAPS, configmap("c", "1")).await.ok();
+    let events = events(&path, 1).await;
+    let annotations = &events.last().unwrap()["annotations"];
+    assert_eq!(annotations["vap/named"], "c");
+    assert_eq!(annotations["vap/nothing"], Value::Null);
+    assert_eq!(
+        annotations["validation.policy.admission.k8s.io/validation_failure"],
+        r#"[{"message":"failed expression: size(object.data) \u003c 1","policy":"vap","binding":"vapb","expressionIndex":1,"validationActions":["Warn","Audit"]}]"#
+    );
+}
+
 fn sent_to(kubeconfig: PathBuf, sending: Sending) -> AuditConfig {
     AuditConfig {
         policy: POLICY.to_owned(),

@@ -183,6 +183,24 @@ async fn a_failing_expression_follows_the_failure_policy() {
     admin.post(DEPLOYMENTS, deployment("d", 1)).await.ok();
 }
 
+/// A value for the audit log that cannot be told refuses as well, even where the binding only warns.
+#[tokio::test]
+async fn a_failing_annotation_follows_the_failure_policy() {
+    let spec = |failure_policy: &str| {
+        json!({"failurePolicy": failure_policy,
+            "auditAnnotations": [{"key": "k", "valueExpression": "string(object.spec.nothing)"}]})
+    };
+    let warns = json!({"validationActions": ["Warn"]});
+    let admin = with(spec("Fail"), warns.clone()).await;
+    let message = admin.post(DEPLOYMENTS, deployment("d", 1)).await.refused(422);
+    assert!(
+        message.ends_with("expression 'string(object.spec.nothing)' resulted in error: no such key: nothing"),
+        "{message}"
+    );
+    let admin = with(spec("Ignore"), warns).await;
+    admin.post(DEPLOYMENTS, deployment("d", 1)).await.ok();
+}
+
 /// Validations have a budget together.
 #[tokio::test]
 async fn validations_that_cost_too_much_refuse_the_request() {

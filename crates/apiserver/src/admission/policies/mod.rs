@@ -24,8 +24,7 @@ pub struct Policy {
     conditions: Conditions,
     variables: Vec<(String, Expression)>,
     validations: Vec<Validation>,
-    /// Key and value.
-    annotations: Vec<(String, Expression)>,
+    annotations: Vec<Annotation>,
     /// Whether an expression without a value refuses the request.
     required: bool,
     params: Option<ParamKind>,
@@ -37,6 +36,14 @@ pub struct Policy {
 
 /// What cannot be compiled, which validation refuses, fails when it is evaluated.
 type Expression = Result<Program, String>;
+
+/// What is told to the audit log.
+#[derive(Debug)]
+struct Annotation {
+    key: String,
+    text: String,
+    program: Expression,
+}
 
 /// An expression whose value changes the object.
 #[derive(Debug)]
@@ -130,12 +137,7 @@ impl Policy {
                 .collect(),
             annotations: list("auditAnnotations")
                 .iter()
-                .map(|annotation| {
-                    (
-                        text(&annotation["key"]),
-                        compiled(&annotation["valueExpression"], &names),
-                    )
-                })
+                .map(|annotation| Annotation::of(annotation, &names))
                 .collect(),
             required: spec["failurePolicy"] != "Ignore",
             params,
@@ -145,6 +147,16 @@ impl Policy {
                 .map(|m| Mutation::of(m, &making))
                 .collect(),
             again: spec["reinvocationPolicy"] == "IfNeeded",
+        }
+    }
+}
+
+impl Annotation {
+    fn of(value: &Value, names: &Declarations) -> Self {
+        Self {
+            key: text(&value["key"]),
+            text: text(&value["valueExpression"]).trim().to_owned(),
+            program: compiled(&value["valueExpression"], names),
         }
     }
 }

@@ -1,18 +1,27 @@
 //! Validating policies.
 use super::params::{self, Params};
-use super::{Binding, Policy, Validation};
+use super::{Annotation, Binding, Policy, Validation};
 use crate::admission::Attempt;
 use crate::admission::conditions::Verdict;
 use crate::admission::matching::is_exempt;
 use crate::admission::review;
 use crate::admission::scene::Scene;
+use crate::encode;
 use crate::status::{ApiError, Cause};
 use futures::future::BoxFuture;
-use orlop_api::cel::{Activation, Context, OUT_OF_BUDGET, Value};
-use serde_json::{Value as Json, json};
+use orlop_api::cel::{Activation, Budget, Context, OUT_OF_BUDGET, REQUEST_MAX, Value};
+use serde::Serialize;
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
 
 /// Under this name the audit log has what did not hold.
 const VALIDATION_FAILURE: &str = "validation.policy.admission.k8s.io/validation_failure";
+
+/// Bytes of a value for the audit log that are kept.
+const ANNOTATION_MAX: usize = 10 * 1024;
+
+/// What a policy tells the audit log: the values of each key, one for each set of parameters.
+type Told = BTreeMap<String, Vec<String>>;
 
 /// Something that doesn't hold.
 struct Violation {
@@ -21,6 +30,19 @@ struct Violation {
     reason: String,
     /// Which of the policy's validations it is.
     number: usize,
+    /// Whether it refuses the request whatever the binding does about violations.
+    anyway: bool,
+}
+
+/// What the audit log is told of it. Members are in upstream's order: there are programs that compare the text.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Failure<'f> {
+    message: String,
+    policy: &'f str,
+    binding: &'f str,
+    expression_index: usize,
+    validation_actions: &'f Json,
 }
 
 pub fn validate<'b>(attempt: &'b Attempt<'_>) -> BoxFuture<'b, Result<(), ApiError>> {
@@ -42,28 +64,39 @@ async fn validate_all(attempt: &Attempt<'_>) -> Result<(), ApiError> {
             .iter()
             .filter(|binding| binding.criteria.narrows_to(attempt));
         let request = review::request(attempt, form, "").await?;
+        let mut told = Told::new();
         for binding in bindings {
-            for violation in violations(attempt, policy, binding, &request).await {
-                if binding.warns {
+            for violation in violations(attempt, policy, binding, &request, &mut told).await {
+                if binding.warns && !violation.anyway {
                     attempt.call.warn(format!(
                         "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {}",
                         policy.name, binding.name, violation.message
                     ));
                 }
-                if binding.audits {
-                    failures.push(json!({
-                        "message": violation.message, "policy": policy.name, "binding": binding.name,
-                        "expressionIndex": violation.number, "validationActions": binding.actions}));
+                if binding.audits && !violation.anyway {
+                    failures.push(Failure {
+                        message: violation.message.clone(),
+                        policy: &policy.name,
+                        binding: &binding.name,
+                        expression_index: violation.number,
+                        validation_actions: &binding.actions,
+                    });
                 }
-                if binding.denies && denied.is_none() {
+                if (binding.denies || violation.anyway) && denied.is_none() {
                     denied = Some(refusal(attempt, policy, binding, &violation));
                 }
             }
         }
+        for (key, values) in told {
+            let key = format!("{}/{key}", policy.name);
+            attempt.call.annotate(key, values.join(", "));
+        }
     }
     if !failures.is_empty() {
-        let failures = Json::Array(failures).to_string();
-        attempt.call.annotate(VALIDATION_FAILURE.to_owned(), failures);
+        let mut text = Vec::new();
+        encode::append(&mut text, &failures);
+        let text = String::from_utf8_lossy(&text).into_owned();
+        attempt.call.annotate(VALIDATION_FAILURE.to_owned(), text);
     }
     denied.map_or(Ok(()), Err)
 }
@@ -73,16 +106,17 @@ async fn violations(
     policy: &Policy,
     binding: &Binding,
     request: &Json,
+    told: &mut Told,
 ) -> Vec<Violation> {
     let each = match params::find(attempt, policy.params.as_ref(), binding.params.as_ref()).await {
         Ok(Params::None) => vec![None],
         Ok(Params::Each(found)) => found.into_iter().map(Some).collect(),
         Ok(Params::Skip) => return Vec::new(),
-        Err(why) => return failure(policy, format!("failed to configure binding: {why}")),
+        Err(why) => return failure_anyway(policy, format!("failed to configure binding: {why}")),
     };
     let scene = Scene::of(attempt, request);
     each.iter()
-        .flat_map(|params| evaluate(policy, &scene, params.as_ref()))
+        .flat_map(|params| evaluate(policy, &scene, params.as_ref(), told))
         .collect()
 }
 
@@ -92,11 +126,21 @@ fn failure(policy: &Policy, message: String) -> Vec<Violation> {
         message,
         reason: String::new(),
         number: 0,
+        anyway: false,
     };
     policy.required.then_some(violation).into_iter().collect()
 }
 
-fn evaluate(policy: &Policy, scene: &Scene<'_>, params: Option<&Json>) -> Vec<Violation> {
+/// The same even where the binding only warns.
+fn failure_anyway(policy: &Policy, message: String) -> Vec<Violation> {
+    let mut found = failure(policy, message);
+    for violation in &mut found {
+        violation.anyway = true;
+    }
+    found
+}
+
+fn evaluate(policy: &Policy, scene: &Scene<'_>, params: Option<&Json>, told: &mut Told) -> Vec<Violation> {
     let null = Json::Null;
     let params = params.or(policy.params.is_some().then_some(&null));
     let (mut names, mut context) = (scene.names(params), scene.context());
@@ -125,25 +169,59 @@ fn evaluate(policy: &Policy, scene: &Scene<'_>, params: Option<&Json>) -> Vec<Vi
                 message: message(validation, &names, &mut context),
                 reason: validation.reason.clone(),
                 number,
+                anyway: false,
             }),
             Err(_) if context.budget.is_spent() => return failure(policy, OUT_OF_BUDGET.to_owned()),
             Err(error) => {
-                found.extend(failure(
-                    policy,
-                    format!("expression '{}' resulted in error: {error}", validation.text),
-                ));
+                let why = format!("expression '{}' resulted in error: {error}", validation.text);
+                let failed = failure(policy, why).into_iter();
+                found.extend(failed.map(|violation| Violation { number, ..violation }));
             }
         }
     }
-    for (key, expression) in &policy.annotations {
-        let value = expression
-            .as_ref()
-            .map(|program| program.eval(&names, &mut context));
-        if let Ok(Ok(Value::String(value))) = value {
-            scene.annotate(format!("{}/{key}", policy.name), value.into_owned());
+    // What is told to the audit log has a budget of its own.
+    context.budget = Budget::new(REQUEST_MAX);
+    for annotation in &policy.annotations {
+        match told_by(annotation, &names, &mut context) {
+            Ok(Some(value)) => {
+                let values = told.entry(annotation.key.clone()).or_default();
+                if !values.contains(&value) {
+                    values.push(value);
+                }
+            }
+            Ok(None) => {}
+            Err(why) => found.extend(failure_anyway(policy, why)),
         }
     }
     found
+}
+
+/// `None`: nothing is to be told.
+fn told_by<'a>(
+    annotation: &'a Annotation,
+    names: &Activation<'a>,
+    context: &mut Context<'a>,
+) -> Result<Option<String>, String> {
+    let program = annotation.program.as_ref().map_err(Clone::clone)?;
+    match program.eval(names, context) {
+        Ok(Value::String(value)) => {
+            let value = value.trim();
+            let mut ends = (0..=value.len().min(ANNOTATION_MAX)).rev();
+            let end = ends.find(|end| value.is_char_boundary(*end));
+            let value = &value[..end.unwrap_or_default()];
+            Ok((!value.is_empty()).then(|| value.to_owned()))
+        }
+        Ok(Value::Null) => Ok(None),
+        Ok(other) => Err(format!(
+            "valueExpression '{}' resulted in unsupported return type: {}. Return type must be either string or null.",
+            annotation.text,
+            other.type_name()
+        )),
+        Err(error) => Err(format!(
+            "expression '{}' resulted in error: {error}",
+            annotation.text
+        )),
+    }
 }
 
 fn message<'a>(validation: &'a Validation, names: &Activation<'a>, context: &mut Context<'a>) -> String {
