@@ -187,7 +187,14 @@ fn single(field: &Field, wire: Wire<'_>, depth: usize) -> Result<Option<Value>, 
         }
         (Type::IntOrString, Wire::Bytes(bytes)) => int_or_string(field, bytes)?,
         (Type::Raw, Wire::Bytes(bytes)) => match first_bytes(bytes)?.filter(|raw| !raw.is_empty()) {
-            Some(raw) => serde_json::from_slice(raw).map_err(|e| bad(format!("not JSON: {e}")))?,
+            Some(raw) => match serde_json::from_slice(raw) {
+                Ok(value) => value,
+                // A list of managers that cannot be read counts for nothing, but is no reason to refuse the object.
+                Err(_) if field.name == "fieldsV1" => {
+                    Value::String(String::from_utf8_lossy(raw).into_owned())
+                }
+                Err(error) => return Err(bad(format!("not JSON: {error}"))),
+            },
             None => Value::Null,
         },
         (Type::Strings, Wire::Bytes(bytes)) => {

@@ -45,6 +45,22 @@ fn lists_of_strings_in_a_map_may_be_null() {
     assert_eq!(decoded["spec"]["extra"], j!({"a": null, "b": ["x"], "c": null}));
 }
 
+/// "TestManagedFieldsTrailingData": such an entry is kept for the one who reads the list, and who finds it malformed.
+#[test]
+fn fields_that_are_no_json_do_not_refuse_the_object() {
+    let object = j!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "managedFields": [
+        {"manager": "m", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {"f:a": {}}}]}});
+    let (good, bad) = (&br#"{"f:a":{}}"#[..], &br#"{"f":{}}{}"#[..]);
+    let mut bytes = encode(&object).unwrap();
+    let at = bytes.windows(good.len()).position(|part| part == good).unwrap();
+    bytes[at..at + bad.len()].copy_from_slice(bad);
+    let decoded = decode(&bytes).unwrap();
+    assert_eq!(
+        decoded["metadata"]["managedFields"][0]["fieldsV1"],
+        r#"{"f":{}}{}"#
+    );
+}
+
 #[test]
 fn unknown_kinds_and_foreign_bytes_are_refused() {
     assert_eq!(
