@@ -17,5 +17,5 @@ pub use daemon_set::{
 pub use error::{FieldError, FieldErrorKind, Findings, summary};
 pub use meta::{NameRule, label_selector, labels, object_meta, object_meta_update};
 pub use pod::{new_pod, pod_create, pod_spec};
-pub use pod_update::{pod_status_update, pod_update};
+pub use pod_update::pod_update;
 pub use scheduling::tolerations;

@@ -125,7 +125,11 @@ fn check_spec(spec: &PodSpec, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::invalid("spec.nodeName", node, &hint));
         }
     }
-    if spec.active_deadline_seconds.is_some_and(|seconds| seconds < 1) {
+    let deadlines = 1..=i64::from(i32::MAX);
+    if spec
+        .active_deadline_seconds
+        .is_some_and(|seconds| !deadlines.contains(&seconds))
+    {
         let hint = "must be between 1 and 2147483647, inclusive";
         errors.push(FieldError::invalid(
             "spec.activeDeadlineSeconds",

@@ -2,7 +2,7 @@
 //! §2.5).
 use super::{FieldError, labels};
 use crate::taints::{NO_EXECUTE, NO_SCHEDULE, PREFER_NO_SCHEDULE};
-use k8s_openapi::api::core::v1::{NodeSelectorTerm, PodSpec, Toleration};
+use k8s_openapi::api::core::v1::{NodeAffinity, NodeSelectorTerm, PodSpec, Toleration};
 use std::collections::HashSet;
 
 /// What the resolver reads at most.
@@ -15,7 +15,8 @@ pub(super) fn check(spec: &PodSpec) -> Vec<FieldError> {
     }
     let given = spec.tolerations.as_deref().unwrap_or_default();
     errors.extend(tolerations(given, "spec.tolerations"));
-    errors.extend(node_fields(spec));
+    let affinity = spec.affinity.as_ref().and_then(|all| all.node_affinity.as_ref());
+    errors.extend(affinity.into_iter().flat_map(node_affinity));
     let nameservers = spec
         .dns_config
         .as_ref()
@@ -122,11 +123,8 @@ pub fn tolerations(tolerations: &[Toleration], field: &str) -> Vec<FieldError> {
 }
 
 /// `matchFields` know one key, and one value of it.
-fn node_fields(spec: &PodSpec) -> Vec<FieldError> {
+pub(super) fn node_affinity(affinity: &NodeAffinity) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let Some(affinity) = spec.affinity.as_ref().and_then(|all| all.node_affinity.as_ref()) else {
-        return errors;
-    };
     let path = "spec.affinity.nodeAffinity";
     if let Some(required) = &affinity.required_during_scheduling_ignored_during_execution {
         let path = format!("{path}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms");

@@ -26,6 +26,7 @@ mod mutating_policies;
 mod observability;
 mod outside;
 mod patch;
+mod pod_changes;
 mod pod_security;
 mod pods;
 mod policies;

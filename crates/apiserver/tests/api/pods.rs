@@ -38,21 +38,6 @@ async fn o01_pods_are_defaulted() {
 }
 
 #[tokio::test]
-async fn o05_o07_pods_change_little() {
-    let admin = Cluster::start().await.admin();
-    admin.post(PODS, pod("p")).await.ok();
-    let path = format!("{PODS}/p");
-    let change = json!({"spec": {"restartPolicy": "Never"}});
-    let message = admin.patch(&path, "strategic-merge", change).await.refused(422);
-    assert!(
-        message.starts_with(
-            "Pod \"p\" is invalid: spec: Forbidden: pod updates may not change fields other than"
-        ),
-        "{message}"
-    );
-}
-
-#[tokio::test]
 async fn o08_status_and_spec_are_written_apart() {
     let admin = Cluster::start().await.admin();
     admin.post(PODS, pod("p")).await.ok();

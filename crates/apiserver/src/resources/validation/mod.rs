@@ -1,22 +1,19 @@
 //! What is refused with 422 for metadata, pods and daemonsets, read from the objects' JSON.
 //!
-//! What a pod may be is said once, in `orlop_api::validation`, which the node agent shares. The other rules belong there
-//! too; they are here only until it has them.
+//! What a pod may be, and become, is said in `orlop_api::validation`, which the node agent shares; the rest only here.
 pub mod address;
 mod daemonset;
 mod metadata;
 mod pod;
 mod pod_resize;
-mod pod_update;
 mod pod_warnings;
 pub mod port;
 mod workload;
 
 pub use daemonset::{daemon_set_create, daemon_set_status_update, daemon_set_update};
 pub use metadata::{finalizer_domains, finalizer_warnings, labels, metadata};
-pub use pod::pod_create;
+pub use pod::{pod_create, pod_update};
 pub use pod_resize::{keep_resized, pod_resize};
-pub use pod_update::pod_update;
 pub use pod_warnings::{pod_warnings, template_warnings, workload_warnings};
 pub use workload::{amount, same_selector, selector, template};
 
