@@ -172,7 +172,8 @@ pub async fn run_with(
     let (ended, workers_ended) = mpsc::unbounded_channel();
     let board = Board::new(client.is_some());
     board.set_node(node.borrow().clone());
-    let host_ips = config.node_ips.iter().map(ToString::to_string);
+    let host_ips = node::one_of_each_family(&config.node_ips);
+    let host_ips = host_ips.iter().map(ToString::to_string);
     let agent = Arc::new(Agent {
         runtime: runtime.clone(),
         runtime_name,

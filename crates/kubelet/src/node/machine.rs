@@ -148,6 +148,17 @@ fn routed(to: IpAddr) -> Option<IpAddr> {
     (!own.is_unspecified() && !is_of_link).then_some(own)
 }
 
+/// The first of each family, which is all that a pod's status may tell of its node.
+pub fn one_of_each_family(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let mut picked: Vec<IpAddr> = Vec::new();
+    for address in addresses {
+        if picked.iter().all(|other| other.is_ipv4() != address.is_ipv4()) {
+            picked.push(*address);
+        }
+    }
+    picked
+}
+
 /// A threshold such as `100Mi` or `10%` in units of the whole; 0 for what is neither.
 pub fn threshold(text: &str, whole: i64) -> i64 {
     match text.strip_suffix('%') {
@@ -225,6 +236,14 @@ fn os_image(release: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn statuses_of_pods_have_one_address_of_each_family() {
+        let parsed = |list: &[&str]| -> Vec<IpAddr> { list.iter().map(|ip| ip.parse().unwrap()).collect() };
+        let given = parsed(&["10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2"]);
+        assert_eq!(one_of_each_family(&given), parsed(&["10.0.0.1", "fd00::1"]));
+        assert!(one_of_each_family(&[]).is_empty());
+    }
 
     #[test]
     fn memory_and_release_are_read_as_the_kernel_and_debian_write_them() {

@@ -14,6 +14,7 @@ mod runtime;
 pub mod state;
 mod status;
 
+pub(crate) use machine::one_of_each_family;
 pub use machine::{addresses, memory_capacity, swap_capacity};
 pub use status::KUBELET_VERSION;
 
