@@ -1,14 +1,17 @@
 //! What is refused of an object: one list of field errors, with upstream's texts and field paths. The
 //! API server answers them with 422; the node agent reports them of a manifest.
+mod address;
 mod container;
 mod daemon_set;
 mod error;
 mod meta;
 mod pod;
+mod pod_status;
 mod pod_update;
 mod restarts;
 mod scheduling;
 
+pub use address::ip;
 pub use container::resources;
 pub use daemon_set::{
     controller_revision_create, controller_revision_update, daemon_set_create, daemon_set_status_update,
@@ -17,5 +20,6 @@ pub use daemon_set::{
 pub use error::{FieldError, FieldErrorKind, Findings, summary};
 pub use meta::{NameRule, label_selector, labels, object_meta, object_meta_update};
 pub use pod::{new_pod, pod_create, pod_spec};
+pub use pod_status::pod_status_update;
 pub use pod_update::pod_update;
 pub use scheduling::tolerations;

@@ -90,6 +90,7 @@ pub const PODS: Resource = Resource::new("", "pods", "pod", "Pod")
         status_metadata: StatusMetadata::OwnersKept,
         validate_create: validation::pod_create,
         validate_update: validation::pod_update,
+        validate_status: validation::pod_status_update,
         warnings: validation::pod_warnings,
         grace_period: Some(grace_period),
         ..Rules::WITH_GENERATION

@@ -1,4 +1,4 @@
-//! What may change in a pod that exists: cases O05 to O07, and §12.4 of the contract.
+//! What may change in a pod that exists: cases O05 to O08, and §12.4 and §12.5 of the contract.
 use crate::support::{Client, Cluster, PODS, pod};
 use serde_json::{Value, json};
 
@@ -167,8 +167,56 @@ async fn mirrors_cannot_be_made_of_pods() {
     let admin = Cluster::start().await.admin();
     let path = made(&admin, "p", json!({})).await;
     let mirror = json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "h"}}});
-    assert_eq!(
-        admin.patch(&path, "merge", mirror).await.refused(422),
-        "Pod \"p\" is invalid: metadata.annotations[kubernetes.io/config.mirror]: Forbidden: may not add mirror pod annotation"
-    );
+    for path in [path.clone(), format!("{path}/status")] {
+        assert_eq!(
+            admin.patch(&path, "merge", mirror.clone()).await.refused(422),
+            "Pod \"p\" is invalid: metadata.annotations[kubernetes.io/config.mirror]: Forbidden: may not add mirror pod annotation"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_status_tells_nothing_that_cannot_be() {
+    let admin = Cluster::start().await.admin();
+    let path = made(&admin, "p", json!({"restartPolicy": "Never"})).await + "/status";
+    let patch = |status: Value| admin.patch(&path, "merge", json!({"status": status}));
+    let told = |state: Value| {
+        json!({"containerStatuses": [{"name": "c", "image": "nginx", "imageID": "", "ready": false,
+            "restartCount": 0, "state": state}]})
+    };
+    patch(told(json!({"terminated": {"exitCode": 1}}))).await.ok();
+    patch(json!({"phase": "Failed"})).await.ok();
+    patch(json!({"podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]}))
+        .await
+        .ok();
+    for (status, text) in [
+        (
+            told(json!({"running": {}})),
+            "status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state",
+        ),
+        (
+            json!({"qosClass": "Burstable"}),
+            "status.qosClass: Invalid value: \"Burstable\": field is immutable",
+        ),
+        (
+            json!({"podIPs": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}]}),
+            "status.podIPs: Invalid value: ",
+        ),
+        (
+            json!({"podIPs": [{"ip": "here"}]}),
+            "status.podIPs[0]: Invalid value: \"here\": must be a valid IP address",
+        ),
+        (
+            json!({"conditions": [{"type": "a b", "status": "True"}]}),
+            "metadata.conditions[0].Type: Invalid value: \"a b\"",
+        ),
+    ] {
+        let message = patch(status).await.refused(422);
+        assert!(
+            message.starts_with(&format!("Pod \"p\" is invalid: {text}")),
+            "{text}\nis not the beginning of\n{message}"
+        );
+    }
+    let emptied = patch(json!({"qosClass": null})).await.ok();
+    assert_eq!(emptied["status"]["qosClass"], "BestEffort");
 }

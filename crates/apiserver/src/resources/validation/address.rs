@@ -3,12 +3,9 @@ use crate::status::{Cause, cause};
 use serde_json::json;
 use std::net::IpAddr;
 
-const NO_ADDRESS: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-
 /// That it is an address.
 pub fn ip(text: &str, field: &str) -> Option<Cause> {
-    let wrong = text.parse::<IpAddr>().is_err();
-    wrong.then(|| cause::invalid(field, &json!(text), NO_ADDRESS))
+    orlop_api::validation::ip(text, field).map(Cause::from)
 }
 
 /// That it is an address, and one that leads to the same place from everywhere.
@@ -91,7 +88,7 @@ mod tests {
             assert_eq!(why(fine), None);
         }
         for (text, part) in [
-            ("x", NO_ADDRESS),
+            ("x", "must be a valid IP address"),
             ("0.0.0.0", "may not be unspecified (0.0.0.0)"),
             ("127.0.0.1", "loopback range"),
             ("169.254.1.1", "link-local range"),

@@ -12,7 +12,7 @@ mod workload;
 
 pub use daemonset::{daemon_set_create, daemon_set_status_update, daemon_set_update};
 pub use metadata::{finalizer_domains, finalizer_warnings, labels, metadata};
-pub use pod::{pod_create, pod_update};
+pub use pod::{pod_create, pod_status_update, pod_update};
 pub use pod_resize::{keep_resized, pod_resize};
 pub use pod_warnings::{pod_warnings, template_warnings, workload_warnings};
 pub use workload::{amount, same_selector, selector, template};

@@ -1,4 +1,4 @@
-//! Pods and pod templates: the rules of `orlop_api::validation`, as causes (contract api-server §12.3, §12.4).
+//! Pods and pod templates: the rules of `orlop_api::validation`, as causes (contract api-server §12.3 to §12.5).
 use crate::status::{Cause, cause};
 use k8s_openapi::api::core::v1::{Pod, PodSpec, ResourceRequirements};
 use orlop_api::validation::{self, FieldError};
@@ -16,6 +16,11 @@ pub fn pod_create(pod: &Value) -> Vec<Cause> {
 /// Checks a change of the main resource, but for what every object's metadata may not do.
 pub fn pod_update(new: &Value, old: &Value) -> Vec<Cause> {
     causes(validation::pod_update(new, old), "")
+}
+
+/// Checks a change of the status, with the same exception.
+pub fn pod_status_update(new: &Value, old: &Value) -> Vec<Cause> {
+    causes(validation::pod_status_update(new, old), "")
 }
 
 /// Checks the spec of a template; what it finds stands below `path`, which ends with `spec`.

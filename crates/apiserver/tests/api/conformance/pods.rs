@@ -302,6 +302,10 @@ async fn what_a_pod_cannot_be_is_refused_with_every_cause() {
             "spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive",
         ),
         (
+            spec(json!({"activeDeadlineSeconds": 3_000_000_000_i64})),
+            "spec.activeDeadlineSeconds: Invalid value: 3000000000: must be between 1 and 2147483647, inclusive",
+        ),
+        (
             spec(json!({"volumes": [{"name": "v", "emptyDir": {}, "hostPath": {"path": "/x"}}]})),
             "Forbidden: may not specify more than 1 volume type",
         ),
