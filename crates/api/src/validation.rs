@@ -2,7 +2,6 @@
 //! API server answers them with 422; the node agent reports them of a manifest.
 mod address;
 mod container;
-mod daemon_set;
 mod error;
 mod meta;
 mod pod;
@@ -13,12 +12,8 @@ mod scheduling;
 
 pub use address::ip;
 pub use container::resources;
-pub use daemon_set::{
-    controller_revision_create, controller_revision_update, daemon_set_create, daemon_set_status_update,
-    daemon_set_update,
-};
 pub use error::{FieldError, FieldErrorKind, Findings, summary};
-pub use meta::{NameRule, label_selector, labels, object_meta, object_meta_update};
+pub use meta::{NameRule, label_selector, labels, object_meta};
 pub use pod::{new_pod, pod_create, pod_spec};
 pub use pod_status::pod_status_update;
 pub use pod_update::pod_update;

@@ -65,71 +65,6 @@ pub fn object_meta(meta: &ObjectMeta, namespaced: bool, rule: NameRule) -> Vec<F
     f.errors
 }
 
-/// Metadata on update: what [`object_meta`] checks except names, plus what may not change.
-pub fn object_meta_update(new: &ObjectMeta, old: &ObjectMeta) -> Vec<FieldError> {
-    let mut f = Findings::default();
-    accessor(new, &mut f);
-    let immutable = "field is immutable";
-    let text = |s: &Option<String>| s.clone().unwrap_or_default();
-    for (field, now, before) in [
-        ("metadata.name", text(&new.name), text(&old.name)),
-        ("metadata.namespace", text(&new.namespace), text(&old.namespace)),
-        ("metadata.uid", text(&new.uid), text(&old.uid)),
-    ] {
-        if now != before {
-            f.add(FieldError::invalid(field, now, immutable));
-        }
-    }
-    if new.creation_timestamp != old.creation_timestamp && new.creation_timestamp.is_some() {
-        f.add(FieldError::invalid(
-            "metadata.creationTimestamp",
-            &new.creation_timestamp,
-            immutable,
-        ));
-    }
-    if new.deletion_timestamp != old.deletion_timestamp {
-        f.add(FieldError::invalid(
-            "metadata.deletionTimestamp",
-            &new.deletion_timestamp,
-            immutable,
-        ));
-    }
-    if new.deletion_grace_period_seconds != old.deletion_grace_period_seconds {
-        f.add(FieldError::invalid(
-            "metadata.deletionGracePeriodSeconds",
-            new.deletion_grace_period_seconds,
-            immutable,
-        ));
-    }
-    if new.generation.unwrap_or(0) < old.generation.unwrap_or(0) {
-        f.add(FieldError::invalid(
-            "metadata.generation",
-            new.generation,
-            "must not be decremented",
-        ));
-    }
-    if old.deletion_timestamp.is_some() {
-        let before = old.finalizers.as_deref().unwrap_or(&[]);
-        let added: Vec<&String> = new
-            .finalizers
-            .iter()
-            .flatten()
-            .filter(|name| !before.contains(name))
-            .collect();
-        if !added.is_empty() {
-            let list: Vec<String> = added.iter().map(|s| format!("{s:?}")).collect();
-            f.add(FieldError::forbidden(
-                "metadata.finalizers",
-                &format!(
-                    "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
-                    list.join(", ")
-                ),
-            ));
-        }
-    }
-    f.errors
-}
-
 fn accessor(meta: &ObjectMeta, f: &mut Findings) {
     if meta.generation.unwrap_or(0) < 0 {
         f.add(FieldError::invalid(
@@ -213,7 +148,7 @@ pub fn labels(map: &BTreeMap<String, String>, field: &str) -> Vec<FieldError> {
     f.errors
 }
 
-pub(super) fn annotations(map: &BTreeMap<String, String>, field: &str) -> Vec<FieldError> {
+fn annotations(map: &BTreeMap<String, String>, field: &str) -> Vec<FieldError> {
     let mut f = Findings::default();
     let mut total = 0usize;
     for (key, value) in map {
@@ -229,15 +164,6 @@ pub(super) fn annotations(map: &BTreeMap<String, String>, field: &str) -> Vec<Fi
 
 /// The object form of a label selector, under a field path.
 pub fn label_selector(selector: &LabelSelector, field: &str) -> Vec<FieldError> {
-    label_selector_tolerating(selector, field, false)
-}
-
-/// As [`label_selector`]; illegal *values* may be let pass (they may sit in stored objects).
-pub(super) fn label_selector_tolerating(
-    selector: &LabelSelector,
-    field: &str,
-    bad_values: bool,
-) -> Vec<FieldError> {
     let mut f = Findings::default();
     if let Some(map) = &selector.match_labels {
         f.all(labels(map, &format!("{field}.matchLabels")));
@@ -262,14 +188,12 @@ pub(super) fn label_selector_tolerating(
             )),
         }
         f.invalid_each(&format!("{at}.key"), &r.key, names::check_qualified_name(&r.key));
-        if !bad_values {
-            for (j, value) in values.iter().enumerate() {
-                f.invalid_each(
-                    &format!("{at}.values[{j}]"),
-                    value,
-                    names::check_label_value(value),
-                );
-            }
+        for (j, value) in values.iter().enumerate() {
+            f.invalid_each(
+                &format!("{at}.values[{j}]"),
+                value,
+                names::check_label_value(value),
+            );
         }
     }
     f.errors
@@ -360,31 +284,5 @@ mod tests {
             NameRule::DnsSubdomain,
         );
         assert!(got[0].detail.ends_with("Only one reference can have Controller set to true. Found \"true\" in references for Foo/x and Foo/y"));
-    }
-
-    #[test]
-    fn on_update() {
-        let old = meta(
-            json!({"name": "a", "uid": "u", "finalizers": ["x/a"], "deletionTimestamp": "2026-01-01T00:00:00Z"}),
-        );
-        let mut new = old.clone();
-        new.finalizers = Some(vec!["x/y".into()]);
-        let refused = texts(&object_meta_update(&new, &old));
-        assert_eq!(refused.len(), 1);
-        assert!(
-            refused[0].starts_with("metadata.finalizers: Forbidden: no new finalizers can be added if the"),
-            "{refused:?}"
-        );
-        new.finalizers = None;
-        assert!(object_meta_update(&new, &old).is_empty());
-        new.uid = Some("v".into());
-        new.deletion_timestamp = None;
-        assert_eq!(
-            texts(&object_meta_update(&new, &old)),
-            [
-                "metadata.uid: Invalid value: \"v\": field is immutable",
-                "metadata.deletionTimestamp: Invalid value: null: field is immutable"
-            ]
-        );
     }
 }

@@ -2,7 +2,7 @@
 use super::definition::{Resource, SCALE, STATUS};
 use super::meaning::{fill, items_at};
 use super::rules::{Rules, StatusMetadata};
-use super::validation::{self, amount, not_negative, same_selector, selector};
+use super::validation::{self, amount, not_negative, selector, update};
 use crate::status::{Cause, cause};
 use orlop_api::defaults;
 use serde_json::{Value, json};
@@ -16,11 +16,7 @@ pub const DEPLOYMENTS: Resource = Resource::new("apps", "deployments", "deployme
         default: default_deployment,
         prepare_create: |object| object["status"] = json!({}),
         validate_create: validate_deployment,
-        validate_update: |new, old| {
-            let mut causes = validate_deployment(new);
-            causes.extend(same_selector(new, old));
-            causes
-        },
+        validate_update: |new, old| update(new, old, validate_deployment),
         warnings: validation::workload_warnings,
         ..Rules::WITH_GENERATION
     });
@@ -36,11 +32,7 @@ pub const REPLICASETS: Resource = Resource::new("apps", "replicasets", "replicas
         },
         prepare_create: |set| set["status"] = json!({"replicas": 0}),
         validate_create: |set| validate_common(set, "replicaset"),
-        validate_update: |new, old| {
-            let mut causes = validate_common(new, "replicaset");
-            causes.extend(same_selector(new, old));
-            causes
-        },
+        validate_update: |new, old| update(new, old, |set| validate_common(set, "replicaset")),
         warnings: validation::workload_warnings,
         ..Rules::WITH_GENERATION
     });

@@ -301,6 +301,62 @@ async fn a08_a12_n11_daemonset_generations() {
 }
 
 #[tokio::test]
+async fn a02_to_a07_a11_what_a_daemonset_cannot_be_is_refused() {
+    let admin = Cluster::start().await.admin();
+    let sets = "/apis/apps/v1/namespaces/default/daemonsets";
+    let set = json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {
+        "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}}});
+    admin.post(sets, set.clone()).await.ok();
+    let odd = json!({"matchExpressions": [{"key": "a", "operator": "Like"}]});
+    for (pointer, value, text) in [
+        (
+            "/spec/selector",
+            odd,
+            "spec.selector.matchExpressions[0].operator: Invalid value: \"Like\": not a valid selector operator",
+        ),
+        (
+            "/spec/selector",
+            json!({}),
+            "spec.selector: Invalid value: {}: empty selector is invalid for daemonset",
+        ),
+        (
+            "/spec/template/metadata/labels",
+            json!({"a": "c"}),
+            "spec.template.metadata.labels: Invalid value: {\"a\":\"c\"}: `selector` does not match template `labels`",
+        ),
+    ] {
+        let mut other = set.clone();
+        other["metadata"]["name"] = json!("other");
+        *other.pointer_mut(pointer).unwrap() = value;
+        let message = admin.post(sets, other).await.refused(422);
+        assert_eq!(message, format!("DaemonSet.apps \"other\" is invalid: {text}"));
+    }
+    let path = format!("{sets}/d");
+    let patch = |path: String, change: Value| {
+        let admin = admin.clone();
+        async move { admin.patch(&path, "merge", change).await }
+    };
+    let surge = json!({"spec": {"updateStrategy": {"rollingUpdate": {"maxSurge": 1}}}});
+    assert_eq!(
+        patch(path.clone(), surge).await.refused(422),
+        "DaemonSet.apps \"d\" is invalid: spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero"
+    );
+    let status = format!("{path}/status");
+    patch(status.clone(), json!({"status": {"collisionCount": 2}}))
+        .await
+        .ok();
+    assert_eq!(
+        patch(
+            status,
+            json!({"status": {"collisionCount": 1, "numberReady": -1}})
+        )
+        .await
+        .refused(422),
+        "DaemonSet.apps \"d\" is invalid: [status.numberReady: Invalid value: -1: must be greater than or equal to 0, status.collisionCount: Invalid value: 1: cannot be decremented]"
+    );
+}
+
+#[tokio::test]
 async fn n12_controller_revisions_keep_their_bytes() {
     let admin = Cluster::start().await.admin();
     let revisions = "/apis/apps/v1/namespaces/default/controllerrevisions";

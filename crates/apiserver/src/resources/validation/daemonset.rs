@@ -1,7 +1,7 @@
 //! DaemonSets (contract daemonsets §2.5).
 use super::{not_negative, text, workload};
 use crate::status::{Cause, cause};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const COUNTERS: &[&str] = &[
     "currentNumberScheduled",
@@ -36,9 +36,7 @@ pub fn daemon_set_create(set: &Value) -> Vec<Cause> {
 
 /// Checks a change of the main resource.
 pub fn daemon_set_update(new: &Value, old: &Value) -> Vec<Cause> {
-    let mut causes = daemon_set_create(new);
-    causes.extend(workload::same_selector(new, old));
-    causes
+    workload::update(new, old, daemon_set_create)
 }
 
 /// Checks a change of the status.
@@ -48,11 +46,12 @@ pub fn daemon_set_status_update(new: &Value, old: &Value) -> Vec<Cause> {
         .iter()
         .filter_map(|counter| not_negative(status, counter, &format!("status.{counter}")))
         .collect();
-    let collisions = |set: &Value| set["status"]["collisionCount"].as_i64().unwrap_or_default();
-    if collisions(new) < collisions(old) {
+    let collisions = |set: &Value| set["status"]["collisionCount"].as_i64();
+    let (now, was) = (collisions(new), collisions(old));
+    if was.is_some_and(|was| now.is_none_or(|now| now < was)) {
         causes.push(cause::invalid(
             "status.collisionCount",
-            &status["collisionCount"],
+            &json!(now.unwrap_or_default()),
             "cannot be decremented",
         ));
     }
@@ -73,6 +72,9 @@ fn strategy(strategy: &Value) -> Vec<Cause> {
     }
     let rolling = &strategy["rollingUpdate"];
     let path = "spec.updateStrategy.rollingUpdate";
+    if !rolling.is_object() {
+        return vec![cause::required(path, "")];
+    }
     let mut causes = Vec::new();
     let mut amounts = [0, 0];
     for (index, key) in ["maxUnavailable", "maxSurge"].into_iter().enumerate() {
@@ -100,82 +102,4 @@ fn strategy(strategy: &Value) -> Vec<Cause> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn set(change: impl Fn(&mut Value)) -> Value {
-        let mut set = json!({"spec": {
-            "selector": {"matchLabels": {"a": "b"}},
-            "template": {"metadata": {"labels": {"a": "b"}},
-                "spec": {"restartPolicy": "Always", "dnsPolicy": "ClusterFirst",
-                    "containers": [{"name": "c", "image": "i", "imagePullPolicy": "Always"}]}},
-            "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}},
-        }});
-        change(&mut set);
-        set
-    }
-
-    /// A02 to A07
-    #[test]
-    fn daemonset_rules() {
-        let fields = |change: &dyn Fn(&mut Value)| -> Vec<String> {
-            daemon_set_create(&set(change))
-                .into_iter()
-                .map(|c| c.field)
-                .collect()
-        };
-        let nothing: [String; 0] = [];
-        assert_eq!(fields(&|_| {}), nothing);
-        assert_eq!(
-            fields(&|s| s["spec"]["template"]["metadata"]["labels"] = json!({"a": "c"})),
-            ["spec.template.metadata.labels"]
-        );
-        assert_eq!(fields(&|s| s["spec"]["selector"] = json!({}))[0], "spec.selector");
-        assert_eq!(
-            fields(&|s| s["spec"]["template"]["spec"]["restartPolicy"] = json!("OnFailure")),
-            ["spec.template.spec.restartPolicy"]
-        );
-        assert_eq!(
-            fields(&|s| s["spec"]["template"]["spec"]["activeDeadlineSeconds"] = json!(5)),
-            ["spec.template.spec.activeDeadlineSeconds"]
-        );
-        let rolling = |unavailable: Value, surge: Value| {
-            fields(&|s| {
-                s["spec"]["updateStrategy"]["rollingUpdate"] =
-                    json!({"maxUnavailable": unavailable, "maxSurge": surge});
-            })
-        };
-        let path = |key: &str| [format!("spec.updateStrategy.rollingUpdate.{key}")];
-        assert_eq!(rolling(json!(1), json!(1)), path("maxSurge"));
-        assert_eq!(rolling(json!(0), json!(1)), nothing);
-        assert_eq!(rolling(json!("0%"), json!(0)), path("maxUnavailable"));
-        assert_eq!(rolling(json!("101%"), json!(0)), path("maxUnavailable"));
-        assert_eq!(
-            fields(&|s| s["spec"]["updateStrategy"]["type"] = json!("Foo")),
-            ["spec.updateStrategy"]
-        );
-        let moved = set(|s| s["spec"]["selector"]["matchLabels"]["a"] = json!("c"));
-        let causes = daemon_set_update(&moved, &set(|_| {}));
-        assert!(
-            causes
-                .iter()
-                .any(|c| c.field == "spec.selector" && c.message.ends_with("field is immutable"))
-        );
-    }
-
-    /// A11
-    #[test]
-    fn status_counters_do_not_shrink_below_sense() {
-        let status = |value: Value| json!({"status": value});
-        let old = status(json!({"collisionCount": 2}));
-        assert_eq!(
-            daemon_set_status_update(&status(json!({"collisionCount": 1})), &old).len(),
-            1
-        );
-        assert_eq!(
-            daemon_set_status_update(&status(json!({"collisionCount": 2, "numberReady": -1})), &old).len(),
-            1
-        );
-    }
-}
+mod tests;

@@ -15,7 +15,7 @@ pub use metadata::{finalizer_domains, finalizer_warnings, labels, metadata};
 pub use pod::{pod_create, pod_status_update, pod_update};
 pub use pod_resize::{keep_resized, pod_resize};
 pub use pod_warnings::{pod_warnings, template_warnings, workload_warnings};
-pub use workload::{amount, same_selector, selector, template};
+pub use workload::{amount, selector, template, update};
 
 use crate::status::{Cause, cause};
 use serde_json::Value;
