@@ -1,160 +1,132 @@
-//! Object metadata: names, labels, annotations, owners, finalizers.
-
-use std::collections::BTreeMap;
-
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-
+//! Object metadata: labels, annotations, owners, finalizers (contract, API server §6).
+//!
+//! Read from trees: every object has metadata, those that have no type of ours too.
 use super::error::{FieldError, Findings};
+use super::pod_update::{list, text};
 use crate::names;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// All annotations of an object together.
 const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
+/// Finalizers that need no domain.
+const STANDARD_FINALIZERS: &[&str] = &[ORPHAN, FOREGROUND, "kubernetes"];
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
 
-/// Which names a kind may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NameRule {
-    /// Most kinds.
-    DnsSubdomain,
-    /// Namespaces, services.
-    DnsLabel,
-    /// RBAC kinds.
-    PathSegment,
-}
-
-impl NameRule {
-    fn check(self, name: &str) -> Vec<String> {
-        match self {
-            NameRule::DnsSubdomain => names::check_dns_subdomain(name),
-            NameRule::DnsLabel => names::check_dns_label(name),
-            NameRule::PathSegment => names::check_path_segment(name),
-        }
-    }
-}
-
-/// Metadata on create. `namespaced` tells whether a namespace is required or forbidden.
-pub fn object_meta(meta: &ObjectMeta, namespaced: bool, rule: NameRule) -> Vec<FieldError> {
+/// Everything but names, which each kind checks by its own rule, and what only [`finalizer_domains`] asks.
+pub fn metadata(metadata: &Value) -> Vec<FieldError> {
     let mut f = Findings::default();
-    let name = meta.name.as_deref().unwrap_or("");
-    let generate_name = meta.generate_name.as_deref().unwrap_or("");
-    if !generate_name.is_empty() {
-        f.invalid_each(
-            "metadata.generateName",
-            generate_name,
-            rule.check(&names::mask_trailing_dash(generate_name)),
-        );
+    f.all(label_map(&metadata["labels"], "metadata.labels"));
+    f.all(annotation_map(&metadata["annotations"], "metadata.annotations"));
+    owners(metadata, &mut f);
+    let finalizers = list(metadata, "finalizers");
+    for finalizer in finalizers {
+        let name = finalizer.as_str().unwrap_or_default();
+        f.invalid_each("metadata.finalizers", name, names::check_qualified_name(name));
     }
-    if name.is_empty() {
-        f.add(FieldError::required(
-            "metadata.name",
-            "name or generateName is required",
-        ));
-    } else {
-        f.invalid_each("metadata.name", name, rule.check(name));
+    if finalizers.iter().any(|one| one == ORPHAN) && finalizers.iter().any(|one| one == FOREGROUND) {
+        let hint = format!("finalizer {ORPHAN} and {FOREGROUND} cannot be both set");
+        f.invalid("metadata.finalizers", finalizers, &hint);
     }
-    let namespace = meta.namespace.as_deref().unwrap_or("");
-    match (namespaced, namespace.is_empty()) {
-        (true, true) => f.add(FieldError::required("metadata.namespace", "")),
-        (true, false) => f.invalid_each("metadata.namespace", namespace, names::check_dns_label(namespace)),
-        (false, false) => f.add(FieldError::forbidden(
-            "metadata.namespace",
-            "not allowed on this type",
-        )),
-        (false, true) => {}
-    }
-    accessor(meta, &mut f);
     f.errors
 }
 
-fn accessor(meta: &ObjectMeta, f: &mut Findings) {
-    if meta.generation.unwrap_or(0) < 0 {
-        f.add(FieldError::invalid(
-            "metadata.generation",
-            meta.generation,
-            "must be greater than or equal to 0",
-        ));
-    }
-    if let Some(map) = &meta.labels {
-        f.all(labels(map, "metadata.labels"));
-    }
-    if let Some(map) = &meta.annotations {
-        f.all(annotations(map, "metadata.annotations"));
-    }
-    owners(meta, f);
-    for (i, finalizer) in meta.finalizers.iter().flatten().enumerate() {
-        let field = format!("metadata.finalizers[{i}]");
-        f.invalid_each(&field, finalizer, names::check_qualified_name(finalizer));
-        let standard = matches!(finalizer.as_str(), "orphan" | "foregroundDeletion" | "kubernetes");
-        if !finalizer.contains('/') && !standard {
-            f.add(FieldError::invalid(
-                &field,
-                finalizer,
-                "name is neither a standard finalizer name nor is it fully qualified",
-            ));
-        }
-    }
-    let both = |name: &str| meta.finalizers.iter().flatten().any(|s| s == name);
-    if both("orphan") && both("foregroundDeletion") {
-        f.add(FieldError::invalid(
-            "metadata.finalizers",
-            &meta.finalizers,
-            "finalizers foregroundDeletion and orphan cannot be both set",
-        ));
-    }
+/// Finalizers without a domain: an object of a kind of Kubernetes' own has none but the standard ones.
+pub fn finalizer_domains(metadata: &Value) -> Vec<FieldError> {
+    let finalizers = list(metadata, "finalizers").iter().enumerate();
+    let bare = finalizers.filter(|(_, finalizer)| is_bare(finalizer));
+    bare.map(|(index, finalizer)| {
+        let hint = "name is neither a standard finalizer name nor is it fully qualified";
+        FieldError::invalid(format!("metadata.finalizers[{index}]"), finalizer, hint)
+    })
+    .collect()
 }
 
-fn owners(meta: &ObjectMeta, f: &mut Findings) {
+/// Where they may be: what is said of those that `old` does not have.
+pub fn finalizer_warnings(metadata: &Value, old: &Value) -> Vec<String> {
+    let before = list(old, "finalizers");
+    let new = list(metadata, "finalizers").iter();
+    new.filter(|finalizer| is_bare(finalizer) && !before.contains(finalizer))
+        .map(|finalizer| {
+            format!(
+                "metadata.finalizers: {finalizer}: prefer a domain-qualified finalizer name including a path (/) to \
+                 avoid accidental conflicts with other finalizer writers"
+            )
+        })
+        .collect()
+}
+
+fn is_bare(finalizer: &Value) -> bool {
+    let name = finalizer.as_str().unwrap_or_default();
+    !name.contains('/') && !STANDARD_FINALIZERS.contains(&name)
+}
+
+fn owners(metadata: &Value, f: &mut Findings) {
     let mut controller: Option<String> = None;
-    for (i, owner) in meta.owner_references.iter().flatten().enumerate() {
-        let at = format!("metadata.ownerReferences[{i}]");
-        if owner.api_version.is_empty() || owner.api_version.matches('/').count() > 1 {
-            f.add(FieldError::invalid(
-                format!("{at}.apiVersion"),
-                &owner.api_version,
-                "version must not be empty",
-            ));
+    for (index, owner) in list(metadata, "ownerReferences").iter().enumerate() {
+        let at = |name: &str| format!("metadata.ownerReferences[{index}].{name}");
+        let version = text(owner, "apiVersion");
+        if version.is_empty() || version.matches('/').count() > 1 {
+            f.invalid(at("apiVersion"), version, "version must not be empty");
         }
-        for (field, value) in [("kind", &owner.kind), ("name", &owner.name), ("uid", &owner.uid)] {
-            if value.is_empty() {
-                f.add(FieldError::invalid(
-                    format!("{at}.{field}"),
-                    value,
-                    &format!("{field} must not be empty"),
-                ));
+        for name in ["kind", "name", "uid"] {
+            if text(owner, name).is_empty() {
+                f.invalid(at(name), "", &format!("{name} must not be empty"));
             }
         }
-        if owner.controller == Some(true) {
-            let me = format!("{}/{}", owner.kind, owner.name);
-            match &controller {
-                Some(other) => f.add(FieldError::invalid(
-                    "metadata.ownerReferences",
-                    &meta.owner_references,
-                    &format!(
-                        "Only one reference can have Controller set to true. Found \"true\" in references for {other} and {me}"
-                    ),
-                )),
-                None => controller = Some(me),
+        if owner["controller"] != true {
+            continue;
+        }
+        let shown = format!("{}/{}", text(owner, "kind"), text(owner, "name"));
+        match &controller {
+            Some(first) => {
+                let hint = format!(
+                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {shown}"
+                );
+                f.invalid("metadata.ownerReferences", &metadata["ownerReferences"], &hint);
             }
+            None => controller = Some(shown),
         }
     }
 }
 
-/// Label keys and values.
-pub fn labels(map: &BTreeMap<String, String>, field: &str) -> Vec<FieldError> {
+/// Keys and values of labels.
+pub fn label_map(labels: &Value, field: &str) -> Vec<FieldError> {
+    let entries = labels.as_object().into_iter().flatten();
+    check_labels(
+        entries.map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default())),
+        field,
+    )
+}
+
+/// The same of those that have their type.
+pub(super) fn labels(map: &BTreeMap<String, String>, field: &str) -> Vec<FieldError> {
+    check_labels(
+        map.iter().map(|(key, value)| (key.as_str(), value.as_str())),
+        field,
+    )
+}
+
+fn check_labels<'a>(entries: impl Iterator<Item = (&'a str, &'a str)>, field: &str) -> Vec<FieldError> {
     let mut f = Findings::default();
-    for (key, value) in map {
+    for (key, value) in entries {
         f.invalid_each(field, key, names::check_qualified_name(key));
         f.invalid_each(field, value, names::check_label_value(value));
     }
     f.errors
 }
 
-fn annotations(map: &BTreeMap<String, String>, field: &str) -> Vec<FieldError> {
+/// Keys of annotations, and how much all of them are.
+pub fn annotation_map(annotations: &Value, field: &str) -> Vec<FieldError> {
     let mut f = Findings::default();
     let mut total = 0usize;
-    for (key, value) in map {
+    for (key, value) in annotations.as_object().into_iter().flatten() {
         // Annotation keys are label keys that may be written in upper case.
         f.invalid_each(field, key, names::check_qualified_name(&key.to_lowercase()));
-        total = total.saturating_add(key.len()).saturating_add(value.len());
+        let value = value.as_str().map_or(0, str::len);
+        total = total.saturating_add(key.len()).saturating_add(value);
     }
     if total > ANNOTATIONS_BYTES_MAX {
         f.add(FieldError::too_long(field, ANNOTATIONS_BYTES_MAX));
@@ -201,88 +173,83 @@ pub fn label_selector(selector: &LabelSelector, field: &str) -> Vec<FieldError> 
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
+    use serde_json::json;
 
-    fn meta(value: Value) -> ObjectMeta {
-        serde_json::from_value(value).unwrap()
+    fn texts(value: Value) -> Vec<String> {
+        metadata(&value).iter().map(ToString::to_string).collect()
     }
 
-    fn texts(errors: &[FieldError]) -> Vec<String> {
-        errors
-            .iter()
-            .map(|e| e.to_string().chars().take(70).collect())
-            .collect()
-    }
-
+    /// C14, and the rules of §6.
     #[test]
-    fn on_create() {
-        for (value, want) in [
-            (json!({"name": "a", "namespace": "n"}), vec![]),
+    fn metadata_rules() {
+        let owner = |version: &str, kind: &str| json!([{"apiVersion": version, "kind": kind, "name": "x", "uid": "u"}]);
+        for good in [
+            json!({}),
+            json!({"labels": {"a.b/c": "x_y"}, "finalizers": ["orphan", "x.y/z", "mine"]}),
+            json!({"annotations": {"X/y": "anything at all"}}),
+            json!({"ownerReferences": owner("apps/v1", "Foo")}),
+        ] {
+            assert_eq!(texts(good), [""; 0]);
+        }
+        for (bad, want) in [
             (
-                json!({"namespace": "n"}),
-                vec!["metadata.name: Required value: name or generateName is require"],
+                json!({"labels": {"-": "x"}}),
+                "metadata.labels: Invalid value: \"-\": name part must consist of alphan",
             ),
             (
-                json!({"name": "A", "namespace": "n"}),
-                vec!["metadata.name: Invalid value: \"A\": a lowercase RFC 1123 subdomai"],
+                json!({"labels": {"x": "a b"}}),
+                "metadata.labels: Invalid value: \"a b\": a valid label must be an empt",
             ),
             (
-                json!({"name": "a", "generateName": "b-", "namespace": "n"}),
-                vec![],
-            ),
-            (json!({"name": "a"}), vec!["metadata.namespace: Required value"]),
-            (
-                json!({"name": "a", "namespace": "a.b"}),
-                vec!["metadata.namespace: Invalid value: \"a.b\": must not contain dots"],
+                json!({"annotations": {"x": "y".repeat(262_144)}}),
+                "metadata.annotations: Too long: may not be more than 262144 bytes",
             ),
             (
-                json!({"name": "a", "namespace": "n", "labels": {"-": "x"}}),
-                vec!["metadata.labels: Invalid value: \"-\": name part must consist of alphan"],
+                json!({"finalizers": ["a b"]}),
+                "metadata.finalizers: Invalid value: \"a b\": name part must consist of",
             ),
             (
-                json!({"name": "a", "namespace": "n", "labels": {"x": "a b"}}),
-                vec!["metadata.labels: Invalid value: \"a b\": a valid label must be an empt"],
+                json!({"finalizers": ["orphan", "foregroundDeletion"]}),
+                "metadata.finalizers: Invalid value: [\"orphan\",\"foregroundDeletion\"]: finalizer orphan and foregroundDeletion cannot be both set",
             ),
             (
-                json!({"name": "a", "namespace": "n", "annotations": {"X/y": "anything at all"}}),
-                vec![],
+                json!({"ownerReferences": owner("v1", "")}),
+                "metadata.ownerReferences[0].kind: Invalid value: \"\": kind must not be empty",
             ),
             (
-                json!({"name": "a", "namespace": "n", "annotations": {"x": "y".repeat(262_144)}}),
-                vec!["metadata.annotations: Too long: may not be more than 262144 bytes"],
-            ),
-            (
-                json!({"name": "a", "namespace": "n", "finalizers": ["orphan", "x.y/z"]}),
-                vec![],
-            ),
-            (
-                json!({"name": "a", "namespace": "n", "finalizers": ["mine"]}),
-                vec!["metadata.finalizers[0]: Invalid value: \"mine\": name is neither a sta"],
-            ),
-            (
-                json!({"name": "a", "namespace": "n", "ownerReferences": [{"apiVersion": "v1", "kind": "", "name": "x", "uid": "u"}]}),
-                vec!["metadata.ownerReferences[0].kind: Invalid value: \"\": kind must not be"],
+                json!({"ownerReferences": owner("a/b/c", "Foo")}),
+                "metadata.ownerReferences[0].apiVersion: Invalid value: \"a/b/c\": version must not be empty",
             ),
         ] {
-            let got = object_meta(&meta(value.clone()), true, NameRule::DnsSubdomain);
-            let got = texts(&got);
-            let begins =
-                got.len() == want.len() && got.iter().zip(&want).all(|(got, want)| got.starts_with(want));
-            assert!(begins, "{value}: {got:?}");
+            let found = texts(bad);
+            assert!(
+                found.len() == 1 && found[0].starts_with(want),
+                "{want}: {found:?}"
+            );
         }
+        let owner = |name: &str| json!({"apiVersion": "v1", "kind": "Foo", "name": name, "uid": name, "controller": true});
+        let two = texts(json!({"ownerReferences": [owner("x"), owner("y")]}));
+        assert!(two[0].ends_with("Only one reference can have Controller set to true. Found \"true\" in references for Foo/x and Foo/y"));
     }
 
     #[test]
-    fn one_controller_at_most() {
-        let owner =
-            |n: &str| json!({"apiVersion": "v1", "kind": "Foo", "name": n, "uid": n, "controller": true});
-        let got = object_meta(
-            &meta(json!({"name": "a", "ownerReferences": [owner("x"), owner("y")]})),
-            false,
-            NameRule::DnsSubdomain,
+    fn finalizers_have_a_domain_or_a_warning() {
+        let mine = json!({"finalizers": ["orphan", "mine"]});
+        let domains: Vec<String> = finalizer_domains(&mine).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            domains,
+            [
+                "metadata.finalizers[1]: Invalid value: \"mine\": name is neither a standard finalizer name nor is it fully qualified"
+            ]
         );
-        assert!(got[0].detail.ends_with("Only one reference can have Controller set to true. Found \"true\" in references for Foo/x and Foo/y"));
+        assert_eq!(
+            finalizer_warnings(&mine, &Value::Null),
+            [
+                "metadata.finalizers: \"mine\": prefer a domain-qualified finalizer name including a path (/) to avoid \
+              accidental conflicts with other finalizer writers"
+            ]
+        );
+        assert!(finalizer_warnings(&mine, &mine).is_empty());
     }
 }

@@ -2,10 +2,11 @@
 use super::container::{
     check_container, check_init_container, check_label_name, check_sleeps, check_stop_signal, one_of,
 };
-use super::{FieldError, NameRule, object_meta, restarts, scheduling};
+use super::{FieldError, finalizer_domains, metadata, restarts, scheduling};
 use crate::annotations::CONFIG_MIRROR;
-use crate::names::{check_dns_label, check_dns_subdomain, check_qualified_name};
+use crate::names::{check_dns_label, check_dns_subdomain, check_qualified_name, mask_trailing_dash};
 use k8s_openapi::api::core::v1::{Container, ImageVolumeSource, Pod, PodSpec, Sysctl, Volume};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::HashSet;
 
 /// Of a pod that names none, in seconds.
@@ -18,8 +19,40 @@ const SYSCTL_FORM: &str = r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a
 
 /// Every error of a new pod, in order of its fields.
 pub fn pod_create(pod: &Pod) -> Vec<FieldError> {
-    let mut errors = object_meta(&pod.metadata, true, NameRule::DnsSubdomain);
+    let mut errors = names(&pod.metadata);
+    let tree = serde_json::to_value(&pod.metadata).unwrap_or_default();
+    errors.extend(metadata(&tree));
+    errors.extend(finalizer_domains(&tree));
     errors.extend(new_pod(pod));
+    errors
+}
+
+/// Who it is, and where.
+fn names(meta: &ObjectMeta) -> Vec<FieldError> {
+    let text = |part: &Option<String>| part.clone().unwrap_or_default();
+    let mut errors = Vec::new();
+    let mut invalid = |field: &str, value: &str, hints: Vec<String>| {
+        let hints = hints.into_iter();
+        errors.extend(hints.map(|hint| FieldError::invalid(field, value, &hint)));
+    };
+    let (name, base, namespace) = (text(&meta.name), text(&meta.generate_name), text(&meta.namespace));
+    if !base.is_empty() {
+        let hints = check_dns_subdomain(&mask_trailing_dash(&base));
+        invalid("metadata.generateName", &base, hints);
+    }
+    if !name.is_empty() {
+        invalid("metadata.name", &name, check_dns_subdomain(&name));
+    }
+    if !namespace.is_empty() {
+        invalid("metadata.namespace", &namespace, check_dns_label(&namespace));
+    }
+    if name.is_empty() {
+        let hint = "name or generateName is required";
+        errors.push(FieldError::required("metadata.name", hint));
+    }
+    if namespace.is_empty() {
+        errors.push(FieldError::required("metadata.namespace", ""));
+    }
     errors
 }
 
@@ -348,6 +381,47 @@ mod tests {
             .unwrap()
             .extend(extra.as_object().unwrap().clone());
         serde_json::json!({"containers": [container]})
+    }
+
+    #[test]
+    fn pods_have_a_name_and_a_namespace() {
+        let told = |meta: serde_json::Value| -> Vec<String> {
+            names(&serde_json::from_value(meta).unwrap())
+                .iter()
+                .map(ToString::to_string)
+                .collect()
+        };
+        for (meta, want) in [
+            (
+                serde_json::json!({"name": "a", "generateName": "b-", "namespace": "n"}),
+                None,
+            ),
+            (
+                serde_json::json!({"namespace": "n"}),
+                Some("metadata.name: Required value: name or generateName is required"),
+            ),
+            (
+                serde_json::json!({"name": "A", "namespace": "n"}),
+                Some("metadata.name: Invalid value: \"A\": a lowercase RFC 1123 subdomai"),
+            ),
+            (
+                serde_json::json!({"name": "a"}),
+                Some("metadata.namespace: Required value"),
+            ),
+            (
+                serde_json::json!({"name": "a", "namespace": "a.b"}),
+                Some("metadata.namespace: Invalid value: \"a.b\": must not contain dots"),
+            ),
+        ] {
+            let found = told(meta);
+            assert_eq!(found.len(), usize::from(want.is_some()), "{found:?}");
+            assert!(
+                found
+                    .iter()
+                    .all(|text| text.starts_with(want.unwrap_or_default())),
+                "{found:?}"
+            );
+        }
     }
 
     #[test]

@@ -1,5 +1,4 @@
 //! What is wrong with the objects that stand inside a custom object (`x-kubernetes-embedded-resource`).
-use crate::resources::validate_metadata;
 use crate::status::{Cause, cause};
 use orlop_api::names;
 use orlop_api::structural::{Node, embedded_objects};
@@ -62,7 +61,8 @@ fn of_metadata(metadata: &Value) -> Vec<Cause> {
     let mut found: Vec<Cause> = wrong
         .map(|why| cause::invalid("metadata.name", given, &why))
         .collect();
-    found.extend(validate_metadata(metadata));
+    let of_all = orlop_api::validation::metadata(metadata);
+    found.extend(of_all.into_iter().map(Cause::from));
     found
 }
 

@@ -1,8 +1,8 @@
 //! What the server decides about an object's metadata: names, versions, ages (contract §6).
-use crate::resources::{NameRule, Resource, finalizer_domains, finalizer_warnings, validate_metadata};
+use crate::resources::{NameRule, Resource};
 use crate::status::{ApiError, Cause, cause};
 use jiff::Timestamp;
-use orlop_api::names;
+use orlop_api::{names, validation};
 use rand::Rng;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -189,11 +189,11 @@ const GENERIC_GROUPS: &[&str] = &[
 
 fn validate_common(resource: &Resource, object: &Value) -> Vec<Cause> {
     // Names were checked by the kind's own rule.
-    let mut causes = validate_metadata(&object["metadata"]);
+    let mut errors = validation::metadata(&object["metadata"]);
     if resource.custom.is_none() && !GENERIC_GROUPS.contains(&resource.group) {
-        causes.extend(finalizer_domains(&object["metadata"]));
+        errors.extend(validation::finalizer_domains(&object["metadata"]));
     }
-    causes
+    errors.into_iter().map(Cause::from).collect()
 }
 
 /// What is said about metadata of a custom object that is valid.
@@ -202,7 +202,7 @@ pub fn warnings(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec
         return Vec::new();
     }
     let old = old.map_or(&Value::Null, |old| &old["metadata"]);
-    finalizer_warnings(&object["metadata"], old)
+    validation::finalizer_warnings(&object["metadata"], old)
 }
 
 /// Checks metadata of a change.

@@ -47,7 +47,6 @@ pub(crate) use customresourcedefinitions::approval_condition;
 pub use definition::{ALL_VERBS, Field, Read, Resource, SCALE, STATUS, Subresource, api_version};
 pub(crate) use meaning::{amount, edit, fill, read};
 pub use rules::{NameRule, Rules, StatusMetadata};
-pub(crate) use validation::{finalizer_domains, finalizer_warnings, metadata as validate_metadata};
 pub(crate) use validation::{keep_resized, pod_resize};
 
 pub(crate) use nodes::NOT_READY_TAINT;

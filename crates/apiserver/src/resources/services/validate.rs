@@ -22,7 +22,8 @@ pub fn create(service: &Value) -> Vec<Cause> {
     for number in 0..list(spec, "ports").len() {
         causes.extend(port(service, number));
     }
-    causes.extend(validation::labels(&spec["selector"], "spec.selector"));
+    let labels = orlop_api::validation::label_map(&spec["selector"], "spec.selector");
+    causes.extend(labels.into_iter().map(Cause::from));
     causes.extend(affinity(service));
     causes.extend(addresses(service));
     for (number, ip) in list(spec, "externalIPs").iter().enumerate() {

@@ -1,9 +1,9 @@
-//! What is refused with 422 for metadata, pods and daemonsets, read from the objects' JSON.
+//! What several kinds are refused for with 422, read from the objects' JSON.
 //!
-//! What a pod may be, and become, is said in `orlop_api::validation`, which the node agent shares; the rest only here.
+//! What metadata and pods may be, and become, is said in `orlop_api::validation`, which the node agent shares; the rest only
+//! here.
 pub mod address;
 mod daemonset;
-mod metadata;
 mod pod;
 mod pod_resize;
 mod pod_warnings;
@@ -11,7 +11,6 @@ pub mod port;
 mod workload;
 
 pub use daemonset::{daemon_set_create, daemon_set_status_update, daemon_set_update};
-pub use metadata::{finalizer_domains, finalizer_warnings, labels, metadata};
 pub use pod::{pod_create, pod_status_update, pod_update};
 pub use pod_resize::{keep_resized, pod_resize};
 pub use pod_warnings::{pod_warnings, template_warnings, workload_warnings};
@@ -30,16 +29,11 @@ pub fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
     value[key].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// Each reason as an invalid value of `field`.
-fn invalid_all(field: &str, value: &Value, reasons: Vec<String>) -> impl Iterator<Item = Cause> {
-    reasons
-        .into_iter()
-        .map(move |why| cause::invalid(field, value, &why))
-}
-
-/// The same of a text.
+/// Each reason why a text is no value of `field`.
 pub fn invalid(field: &str, text: &str, reasons: Vec<String>) -> Vec<Cause> {
-    invalid_all(field, &Value::from(text), reasons).collect()
+    let value = Value::from(text);
+    let reasons = reasons.iter();
+    reasons.map(|why| cause::invalid(field, &value, why)).collect()
 }
 
 /// A number that may not be negative.

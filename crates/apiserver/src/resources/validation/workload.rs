@@ -1,21 +1,23 @@
 //! What all kinds with a pod template share.
 use super::pod::pod_spec;
-use super::{list, metadata, text};
+use super::{list, text};
 use crate::status::{Cause, cause};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use orlop_api::selector::LabelSelector;
-use orlop_api::validation::label_selector;
+use orlop_api::validation::{annotation_map, label_map, label_selector};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// A template and the restart policies that its pods may have.
 pub fn template(template: &Value, policies: &[&str]) -> Vec<Cause> {
-    let mut causes = metadata::labels(&template["metadata"]["labels"], "spec.template.labels");
-    causes.extend(metadata::annotations(
-        &template["metadata"]["annotations"],
+    let metadata = &template["metadata"];
+    let mut errors = label_map(&metadata["labels"], "spec.template.labels");
+    errors.extend(annotation_map(
+        &metadata["annotations"],
         "spec.template.annotations",
     ));
+    let mut causes: Vec<Cause> = errors.into_iter().map(Cause::from).collect();
     let pod = &template["spec"];
     causes.extend(pod_spec(pod, "spec.template.spec"));
     let policy = text(pod, "restartPolicy");
