@@ -1,13 +1,13 @@
 //! ConfigMap: keys, size, and immutability (contract §13).
 use super::definition::Resource;
 use super::rules::Rules;
+use super::validation::invalid;
 use crate::status::{Cause, cause};
+use orlop_api::names;
 use serde_json::Value;
 
 /// Bytes of all values together, for ConfigMaps and Secrets.
 pub(super) const DATA_BYTES_MAX: usize = 1024 * 1024;
-/// Characters of a key.
-const KEY_LENGTH_MAX: usize = 253;
 
 pub const CONFIGMAPS: Resource = Resource::new("", "configmaps", "configmap", "ConfigMap")
     .short(&["cm"])
@@ -53,35 +53,9 @@ pub(super) fn value_size(value: &Value, base64: bool) -> usize {
     }
 }
 
-/// `[-._a-zA-Z0-9]+`, at most 253, and no path.
-pub(super) fn check_key(field: &str, key: &str) -> Option<Cause> {
-    let path = format!("{field}[{key}]");
-    let value = Value::String(key.to_owned());
-    if key.len() > KEY_LENGTH_MAX {
-        return Some(cause::invalid(
-            &path,
-            &value,
-            "must be no more than 253 characters",
-        ));
-    }
-    if key == "." || key == ".." || key.starts_with("..") {
-        return Some(cause::invalid(
-            &path,
-            &value,
-            "must not be '.', '..' or start with '..'",
-        ));
-    }
-    let valid = !key.is_empty()
-        && key
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-    (!valid).then(|| {
-        cause::invalid(
-            &path,
-            &value,
-            "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')",
-        )
-    })
+/// What is wrong with a key.
+pub(super) fn check_key(field: &str, key: &str) -> Vec<Cause> {
+    invalid(&format!("{field}[{key}]"), key, names::check_config_key(key))
 }
 
 /// Once `immutable: true`, neither the data nor the mark may change.
@@ -118,6 +92,14 @@ mod tests {
         assert!(validate(&json!({"data": {"a.b-c_D": "x"}})).is_empty());
         let causes = validate(&json!({"data": {"a b": "x"}}));
         assert_eq!(causes[0].field, "data[a b]");
+        for (key, why) in [
+            ("..", "must not be '..'"),
+            ("..a", "must not start with '..'"),
+            (&*"k".repeat(254), "must be no more than 253 bytes"),
+        ] {
+            let shown = cause::shown(&validate(&json!({"data": {key: "x"}})));
+            assert_eq!(shown, [format!("data[{key}]: Invalid value: {key:?}: {why}")]);
+        }
         let causes = validate(&json!({"data": {"a": "x".repeat(DATA_BYTES_MAX + 1)}}));
         assert_eq!(causes[0].message, "Too long: may not be more than 1048576 bytes");
         let causes = validate(&json!({"data": {"a": ""}, "binaryData": {"a": ""}}));
