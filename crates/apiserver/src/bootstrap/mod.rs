@@ -15,6 +15,9 @@ use crate::encode;
 use crate::registry::{assign, text};
 use crate::resources;
 use crate::upkeep::built_in_api_services;
+use orlop_api::annotations::{
+    SYSTEM_CLUSTER_CRITICAL, SYSTEM_CRITICAL_PRIORITY, SYSTEM_NODE_CRITICAL, SYSTEM_NODE_CRITICAL_PRIORITY,
+};
 use orlop_store::{Compare, Op, Revision, StoreError, Txn};
 use rustls::pki_types::UnixTime;
 use serde_json::{Value, json};
@@ -115,13 +118,13 @@ fn missing(server: &ApiServer) -> Vec<(Compare, Op)> {
     }
     for (name, value, description) in [
         (
-            "system-cluster-critical",
-            2_000_000_000_i64,
+            SYSTEM_CLUSTER_CRITICAL,
+            SYSTEM_CRITICAL_PRIORITY,
             "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
         ),
         (
-            "system-node-critical",
-            2_000_001_000,
+            SYSTEM_NODE_CRITICAL,
+            SYSTEM_NODE_CRITICAL_PRIORITY,
             "Used for system critical pods that must not be moved from their current node.",
         ),
     ] {

@@ -2,13 +2,12 @@
 use crate::resources::{NameRule, Resource};
 use crate::status::{ApiError, Cause, cause};
 use jiff::Timestamp;
-use orlop_api::{names, validation};
+use orlop_api::names::{self, GENERATE_NAME_ALPHABET};
+use orlop_api::validation;
 use rand::Rng;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
-/// Letters and digits of generated names: no vowels, so no words.
-const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 const NAME_SUFFIX_LENGTH: usize = 5;
 
 /// The present, as metadata writes it.
@@ -110,7 +109,7 @@ pub fn generated_name(prefix: &str) -> String {
     let mut name = names::generate_name_base(prefix).to_owned();
     for _ in 0..NAME_SUFFIX_LENGTH {
         name.push(char::from(
-            NAME_ALPHABET[rng.random_range(0..NAME_ALPHABET.len())],
+            GENERATE_NAME_ALPHABET[rng.random_range(0..GENERATE_NAME_ALPHABET.len())],
         ));
     }
     name
@@ -247,7 +246,7 @@ mod tests {
         let name = generated_name("full-");
         let suffix = name.strip_prefix("full-").unwrap();
         assert_eq!(suffix.len(), 5);
-        assert!(suffix.bytes().all(|b| NAME_ALPHABET.contains(&b)));
+        assert!(suffix.bytes().all(|b| GENERATE_NAME_ALPHABET.contains(&b)));
         assert_eq!(generated_name(&"x".repeat(80)).len(), 63);
     }
 

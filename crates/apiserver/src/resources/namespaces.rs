@@ -1,10 +1,8 @@
 //! Namespace: Active until asked to go, gone when its finalizers are (contract §13).
 use super::definition::{Field, PART_VERBS, Read, Resource, Subresource};
 use super::rules::{NameRule, Rules};
+use orlop_api::annotations::NAMESPACE_NAME_LABEL;
 use serde_json::{Value, json};
-
-/// The label every namespace carries, with its name.
-const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 pub const NAMESPACES: Resource = Resource {
     verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
@@ -49,6 +47,6 @@ pub const NAMESPACES: Resource = Resource {
 fn name_label(namespace: &mut Value) {
     let name = namespace.pointer("/metadata/name").cloned();
     if let Some(name) = name.filter(Value::is_string) {
-        namespace["metadata"]["labels"][NAME_LABEL] = name;
+        namespace["metadata"]["labels"][NAMESPACE_NAME_LABEL] = name;
     }
 }

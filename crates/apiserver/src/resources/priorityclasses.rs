@@ -2,14 +2,16 @@
 use super::definition::Resource;
 use super::rules::Rules;
 use crate::status::{Cause, cause};
+use orlop_api::annotations::{
+    SYSTEM_CLUSTER_CRITICAL, SYSTEM_CRITICAL_PRIORITY, SYSTEM_NODE_CRITICAL, SYSTEM_NODE_CRITICAL_PRIORITY,
+    USER_PRIORITY_MAX,
+};
 use serde_json::{Value, json};
 
-/// Highest value a user may give.
-const USER_VALUE_MAX: i64 = 1_000_000_000;
 /// Values of the built-in classes.
-const SYSTEM: &[(&str, i64)] = &[
-    ("system-cluster-critical", 2_000_000_000),
-    ("system-node-critical", 2_000_001_000),
+const SYSTEM: &[(&str, i32)] = &[
+    (SYSTEM_CLUSTER_CRITICAL, SYSTEM_CRITICAL_PRIORITY),
+    (SYSTEM_NODE_CRITICAL, SYSTEM_NODE_CRITICAL_PRIORITY),
 ];
 
 pub const PRIORITYCLASSES: Resource = Resource::new(
@@ -41,7 +43,7 @@ fn validate(class: &Value) -> Vec<Cause> {
         .unwrap_or_default();
     let value = class["value"].as_i64().unwrap_or_default();
     if let Some((_, expected)) = SYSTEM.iter().find(|(system, _)| *system == name) {
-        if value != *expected {
+        if value != i64::from(*expected) {
             return vec![cause::forbidden(
                 "value",
                 &format!("must be {expected} for the system class {name}"),
@@ -56,10 +58,10 @@ fn validate(class: &Value) -> Vec<Cause> {
             "priority class names with 'system-' prefix are reserved for system use only",
         ));
     }
-    if value > USER_VALUE_MAX {
+    if value > i64::from(USER_PRIORITY_MAX) {
         causes.push(cause::forbidden(
             "value",
-            &format!("maximum allowed value of a user defined priority is {USER_VALUE_MAX}"),
+            &format!("maximum allowed value of a user defined priority is {USER_PRIORITY_MAX}"),
         ));
     }
     if !matches!(

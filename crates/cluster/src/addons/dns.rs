@@ -3,6 +3,7 @@ use super::{account, cluster_binding};
 use crate::ClusterError;
 use crate::config::ClusterConfig;
 use crate::kubelet::CONTROL_PLANE;
+use orlop_api::annotations::SYSTEM_CLUSTER_CRITICAL;
 use serde_json::{Value, json};
 
 const NAME: &str = "coredns";
@@ -138,7 +139,7 @@ fn deployment(image: &str) -> Value {
                     }],
                     "dnsPolicy": "Default",
                     "nodeSelector": {"kubernetes.io/os": "linux"},
-                    "priorityClassName": "system-cluster-critical",
+                    "priorityClassName": SYSTEM_CLUSTER_CRITICAL,
                     "serviceAccountName": NAME,
                     "tolerations": [
                         {"key": "CriticalAddonsOnly", "operator": "Exists"},

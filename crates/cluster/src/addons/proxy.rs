@@ -4,6 +4,7 @@ use crate::ClusterError;
 use crate::config::ClusterConfig;
 use crate::objects::{group, reading};
 use crate::token::GROUP;
+use orlop_api::annotations::SYSTEM_NODE_CRITICAL;
 use serde_json::{Value, json};
 
 const NAME: &str = "kube-proxy";
@@ -90,7 +91,7 @@ fn daemon_set(image: &str) -> Value {
                     }],
                     "hostNetwork": true,
                     "nodeSelector": {"kubernetes.io/os": "linux"},
-                    "priorityClassName": "system-node-critical",
+                    "priorityClassName": SYSTEM_NODE_CRITICAL,
                     "serviceAccountName": NAME,
                     "tolerations": [{"operator": "Exists"}],
                     "volumes": [

@@ -1,6 +1,7 @@
 //! What the static pods of a control plane have in common.
 use super::Machine;
 use crate::extras::{Extras, Volume};
+use orlop_api::annotations::SYSTEM_NODE_CRITICAL;
 use serde_json::{Value, json};
 
 /// Where machines keep authorities that programs trust; the first is always there for pods.
@@ -142,7 +143,7 @@ impl Component<'_> {
                 "containers": [container],
                 "hostNetwork": true,
                 "priority": 2_000_001_000,
-                "priorityClassName": "system-node-critical",
+                "priorityClassName": SYSTEM_NODE_CRITICAL,
                 "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
                 "volumes": paths.iter().map(|(.., volume)| volume).collect::<Vec<_>>(),
             },

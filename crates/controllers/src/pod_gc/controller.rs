@@ -8,6 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1 as core;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use orlop_api::annotations::TAINT_OUT_OF_SERVICE;
 use orlop_client::informer::{Change, ObjectKey};
 use serde_json::json;
 use tokio::sync::Notify;
@@ -25,7 +26,6 @@ const PERIOD: Duration = Duration::from_secs(20);
 const PERIOD_MIN: Duration = Duration::from_secs(1);
 /// How long a node must be missing before its pods are collected: it may only be re-registering.
 const QUARANTINE: Duration = Duration::from_secs(40);
-const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 
 /// The pod garbage collector.
 pub struct PodGc {
@@ -179,7 +179,9 @@ impl PodGc {
 
 /// Whether somebody declared the node out of service.
 fn is_given_up(node: &NodeView) -> bool {
-    node.taints().iter().any(|taint| taint.key == OUT_OF_SERVICE)
+    node.taints()
+        .iter()
+        .any(|taint| taint.key == TAINT_OUT_OF_SERVICE)
 }
 
 fn node_is(cache: &Cache, name: &str) -> NodeIs {
