@@ -51,11 +51,6 @@ pub fn node_filters(spec: &PodSpec, node: &dyn NodeFacts, usage: &NodeUsage) -> 
     usage.insufficient(spec, node)
 }
 
-/// Alias with the name other crates look for: see [`node_filters`].
-pub fn node_fits(spec: &PodSpec, node: &dyn NodeFacts, usage: &NodeUsage) -> Vec<Reason> {
-    node_filters(spec, node, usage)
-}
-
 /// The checks a kubelet repeats when a pod arrives: every failure, resources first. `unschedulable` and
 /// NoSchedule taints do not matter any more; NoExecute taints do unless the pod is static.
 pub fn admission_failures(

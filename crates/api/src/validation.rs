@@ -18,4 +18,3 @@ pub use meta::{annotation_map, finalizer_domains, finalizer_warnings, label_map,
 pub use pod::{new_pod, pod_create, pod_spec};
 pub use pod_status::pod_status_update;
 pub use pod_update::pod_update;
-pub use scheduling::tolerations;

@@ -206,14 +206,6 @@ pub fn reference<K: Resource<DynamicType = ()>>(object: &K) -> ObjectReference {
     }
 }
 
-/// A reference to a part of `object`, such as `spec.containers{app}`.
-pub fn reference_to_field<K: Resource<DynamicType = ()>>(object: &K, field_path: String) -> ObjectReference {
-    ObjectReference {
-        field_path: Some(field_path),
-        ..reference(object)
-    }
-}
-
 /// A reference to a Pod of which no more is known.
 pub fn pod_reference(pod: &ObjectKey, uid: &str) -> ObjectReference {
     ObjectReference {

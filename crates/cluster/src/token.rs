@@ -11,8 +11,6 @@ const SECRET_LENGTH: usize = 16;
 const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 /// Who joins with a token that kubeadm made.
 pub const GROUP: &str = "system:bootstrappers:kubeadm:default-node-token";
-/// How long a token lasts unless it is told.
-pub const DEFAULT_TTL: Duration = Duration::from_secs(24 * 3600);
 /// Prefix of the Secrets' names.
 pub const SECRET_PREFIX: &str = "bootstrap-token-";
 

@@ -18,7 +18,7 @@
 //! | task | listens to | emits |
 //! |---|---|---|
 //! | [`events::subscribe`] | containerd's event service, else CRI `GetContainerEvents` | [`events::Notice`] on a bounded channel |
-//! | [`images::watch_directory`] | inotify on the images directory | imported images, log lines |
+//! | [`images::Directory::watch`] | inotify on the images directory | imported images, log lines |
 //! | [`containerd::Managed::supervise`] | containerd's process (pidfd) | a restarted containerd |
 //!
 //! It knows nothing of pods' meaning, of the API server or of the node agent. It keeps no list of containers: the

@@ -330,28 +330,6 @@ impl Lab {
         run(in_network(self.switch()?, "ip").args(["link", "set", &port(name), "up"]))
     }
 
-    /// Lets at most so much through to a machine.
-    pub fn slow_down(&self, name: &str, kilobits_per_second: u32) -> Result<()> {
-        let rate = format!("{kilobits_per_second}kbit");
-        let words = [
-            "qdisc",
-            "replace",
-            "dev",
-            &port(name),
-            "root",
-            "tbf",
-            "rate",
-            &rate,
-        ];
-        run(in_network(self.switch()?, "tc")
-            .args(words)
-            .args(["burst", "32kbit", "latency", "400ms"]))
-    }
-
-    pub fn speed_up(&self, name: &str) -> Result<()> {
-        run(in_network(self.switch()?, "tc").args(["qdisc", "delete", "dev", &port(name), "root"]))
-    }
-
     /// Resident memory of all processes of a machine, in bytes.
     pub fn memory(&self, name: &str) -> Result<u64> {
         let pid = self.machine(name)?.pid()?;

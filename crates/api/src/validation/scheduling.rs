@@ -77,7 +77,7 @@ pub(super) fn check(spec: &PodSpec) -> Vec<FieldError> {
 }
 
 /// Each toleration by itself.
-pub fn tolerations(tolerations: &[Toleration], field: &str) -> Vec<FieldError> {
+pub(super) fn tolerations(tolerations: &[Toleration], field: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for (index, toleration) in tolerations.iter().enumerate() {
         let at = |name: &str| format!("{field}[{index}].{name}");

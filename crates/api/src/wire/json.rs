@@ -35,14 +35,6 @@ pub fn encode_pretty(object: &Value) -> Vec<u8> {
     write(object, Place::Top, PrettyFormatter::new())
 }
 
-/// The same as [`encode`] for an object that doesn't carry its kind, such as an item of a list.
-pub fn encode_as(api_version: &str, kind: &str, object: &Value) -> Vec<u8> {
-    let place = Schema::builtin()
-        .kind(api_version, kind)
-        .map_or(Place::Top, Place::Message);
-    write(object, place, CompactFormatter)
-}
-
 /// JSON inside an object, whose keys are in alphabetical order whatever it claims to be.
 pub(super) fn encode_raw(value: &Value) -> Vec<u8> {
     write(value, Place::Free, CompactFormatter)

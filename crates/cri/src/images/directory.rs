@@ -144,18 +144,6 @@ impl Directory {
     }
 }
 
-/// Imports all archives of a directory and those that come later, until `shutdown`.
-pub async fn watch_directory(
-    importer: Arc<Importer>,
-    path: &Path,
-    shutdown: CancellationToken,
-) -> Result<(), ImportError> {
-    let directory = Directory::open(importer, path)?;
-    directory.import_existing().await;
-    directory.watch(shutdown).await;
-    Ok(())
-}
-
 impl Shelf {
     fn known(&self) -> MutexGuard<'_, HashMap<String, PathBuf>> {
         self.archives.lock().unwrap_or_else(PoisonError::into_inner)

@@ -26,11 +26,13 @@ pub struct Imported {
     pub was_present: bool,
 }
 
+/// What keeps the layers: the managed containerd is set up with it.
+const SNAPSHOTTER: &str = "overlayfs";
+
 /// Imports archives into a containerd.
 #[derive(Debug)]
 pub struct Importer {
     remote: Remote,
-    snapshotter: String,
     /// One at a time: two imports of the same layers would unpack them twice.
     turn: Mutex<()>,
 }
@@ -41,7 +43,6 @@ impl Importer {
         if remote.runtime_name() == "containerd" {
             Ok(Self {
                 remote: remote.clone(),
-                snapshotter: "overlayfs".to_owned(),
                 turn: Mutex::new(()),
             })
         } else {
@@ -49,12 +50,6 @@ impl Importer {
                 runtime: remote.runtime_name().to_owned(),
             })
         }
-    }
-
-    /// Unpacks for another snapshotter than `overlayfs`.
-    pub fn with_snapshotter(mut self, snapshotter: &str) -> Self {
-        snapshotter.clone_into(&mut self.snapshotter);
-        self
     }
 
     /// Imports all images of an archive file that fit this machine.
@@ -141,7 +136,7 @@ impl Importer {
         }
         match unpack::chain_ids(&config.rootfs.diff_ids).last() {
             None => Ok(true),
-            Some(top) => unpack::is_unpacked(self.remote.channel(), &self.snapshotter, top)
+            Some(top) => unpack::is_unpacked(self.remote.channel(), SNAPSHOTTER, top)
                 .await
                 .map_err(ImportError::containerd("looking for a snapshot", top)),
         }
@@ -187,19 +182,12 @@ impl Importer {
         }
         let layers: Vec<Descriptor> = manifest.layers.iter().map(descriptor).collect();
         let diff_ids = &config.rootfs.diff_ids;
-        unpack::unpack(
-            &self.remote.channel(),
-            lease.id(),
-            &self.snapshotter,
-            &layers,
-            diff_ids,
-        )
-        .await?;
+        unpack::unpack(&self.remote.channel(), lease.id(), SNAPSHOTTER, &layers, diff_ids).await?;
 
         let mut config_labels = HashMap::new();
         if let Some(top) = unpack::chain_ids(diff_ids).last() {
             config_labels.insert(
-                format!("containerd.io/gc.ref.snapshot.{}", self.snapshotter),
+                format!("containerd.io/gc.ref.snapshot.{SNAPSHOTTER}"),
                 top.clone(),
             );
         }

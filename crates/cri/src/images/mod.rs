@@ -1,7 +1,7 @@
 //! Images without a registry: archives go through containerd's own API into the place where its CRI half looks.
 //!
 //! - [`Importer`]: one archive, skipped within milliseconds when it is there already.
-//! - [`Directory`], [`watch_directory`]: every `*.tar` of a directory, now and when one is dropped in.
+//! - [`Directory`]: every `*.tar` of a directory, now and when one is dropped in.
 //! - [`Archives`]: what lies there, for an image that the runtime has lost.
 
 mod content;
@@ -10,7 +10,7 @@ mod import;
 mod registry;
 mod unpack;
 
-pub use directory::{Archives, Directory, watch_directory};
+pub use directory::{Archives, Directory};
 pub(crate) use registry::{NAMESPACE, in_cri_namespace};
 
 pub use import::{Imported, Importer};
