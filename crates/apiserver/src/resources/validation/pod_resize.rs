@@ -1,11 +1,10 @@
 //! What a resize may change in a pod: processor time and memory of its containers, and how these take a change
 //! (contract api-server §12.5).
+use super::super::pods::qos_class;
 use super::pod::resources;
 use super::{list, text};
 use crate::status::{Cause, cause};
-use k8s_openapi::api::core::v1::Pod;
 use orlop_api::annotations::CONFIG_MIRROR;
-use orlop_api::pod::qos_class;
 use serde_json::Value;
 
 /// What can be resized.
@@ -51,12 +50,7 @@ pub fn pod_resize(new: &Value, old: &Value) -> Vec<Cause> {
         return vec![cause::forbidden("", "windows pods cannot be resized")];
     }
     let mut causes = Vec::new();
-    let qos = |pod: &Value| {
-        serde_json::from_value::<Pod>(pod.clone())
-            .map(|pod| qos_class(&pod))
-            .ok()
-    };
-    if qos(new) != qos(old) {
+    if qos_class(&new["spec"]) != qos_class(&old["spec"]) {
         causes.push(cause::invalid(
             "spec",
             &new["status"]["qosClass"],
