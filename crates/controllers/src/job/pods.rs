@@ -2,14 +2,13 @@
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector};
+use orlop_api::names::GENERATE_NAME_BASE_BYTES_MAX;
 
 use super::manage::Create;
 use crate::cache::{COMPLETION_INDEX, INDEX_FAILURES, INDEX_IGNORED_FAILURES, JOB_TRACKING, JobView};
 use crate::owned::from_template;
 
 const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";
-/// Longest name of a pod whose suffix is yet to be generated.
-const GENERATE_NAME_MAX: usize = 63 - 5;
 
 /// The pod to create.
 pub fn pod(job: &JobView, create: Create) -> core::Pod {
@@ -33,7 +32,7 @@ pub fn pod(job: &JobView, create: Create) -> core::Pod {
     let labels = pod.metadata.labels.get_or_insert_default();
     labels.insert(COMPLETION_INDEX.to_owned(), number.clone());
     let suffix = format!("-{number}-");
-    let room = GENERATE_NAME_MAX.saturating_sub(suffix.len());
+    let room = GENERATE_NAME_BASE_BYTES_MAX.saturating_sub(suffix.len());
     let name: String = owner.name.chars().take(room).collect();
     pod.metadata.generate_name = Some(format!("{name}{suffix}"));
     if let Some(spec) = &mut pod.spec {
