@@ -44,10 +44,10 @@ fn take(into: &mut Value, from: &Value, key: &str) {
 /// Checks a resize: the new pod differs from the old one in nothing but what [`keep_resized`] takes.
 pub fn pod_resize(new: &Value, old: &Value) -> Vec<Cause> {
     if !old["metadata"]["annotations"][CONFIG_MIRROR].is_null() {
-        return vec![cause::forbidden("", "static pods cannot be resized")];
+        return vec![cause::forbidden("[]", "static pods cannot be resized")];
     }
     if old["spec"]["os"]["name"] == "windows" {
-        return vec![cause::forbidden("", "windows pods cannot be resized")];
+        return vec![cause::forbidden("[]", "windows pods cannot be resized")];
     }
     let mut causes = Vec::new();
     if qos_class(&new["spec"]) != qos_class(&old["spec"]) {
@@ -236,7 +236,7 @@ mod tests {
             (
                 |p| p["metadata"]["annotations"][CONFIG_MIRROR] = json!("h"),
                 nothing,
-                &[": Forbidden: static pods cannot be resized"],
+                &["[]: Forbidden: static pods cannot be resized"],
             ),
         ];
         for (before, change, expected) in cases {

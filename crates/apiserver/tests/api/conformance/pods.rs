@@ -109,6 +109,17 @@ async fn o11_ephemeral_containers_come_through_their_subresource_and_stay() {
         ),
         "{message}"
     );
+    let resources = json!({"spec": {"ephemeralContainers": [{"name": "x", "image": "i:1", "resources": {"limits": {"cpu": "1"}}}]}});
+    let message = admin
+        .patch(&part, "strategic-merge", resources)
+        .await
+        .refused(422);
+    assert!(
+        message.contains(
+            "spec.ephemeralContainers[0].resources: Forbidden: cannot be set for an Ephemeral Container"
+        ),
+        "{message}"
+    );
     let same = json!({"spec": {"ephemeralContainers": [{"name": "c", "image": "i:1"}]}});
     let message = admin.patch(&part, "strategic-merge", same).await.refused(422);
     assert!(
