@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use orlop_api::pod::{init_containers, name, namespace, uid};
 use orlop_client::events::EventType;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 impl Worker {
     /// Does what the plan says; containers that start are `started`, in whatever way it ends.
@@ -89,7 +90,8 @@ impl Worker {
             if self.mailbox.stopping().is_cancelled() {
                 return Ok(());
             }
-            let looked = looked.remove(&which);
+            // A pod that has changed meanwhile may want another image than was looked for.
+            let looked = looked.remove(&which).filter(|_| Arc::ptr_eq(&pod, &self.pod));
             match self.start(which, &sandbox, looked).await {
                 Ok(id) => started.extend(id),
                 Err(after) => again = Some(again.map_or(after, |earlier| earlier.min(after))),

@@ -152,6 +152,35 @@ async fn others_are_told_of_and_looked_after_while_a_container_starts() {
     bench.runtime.until("CreateContainer other 1").await;
 }
 
+/// Images are looked for while the sandbox is made, and the pod may be another by the time the container's turn comes.
+#[tokio::test]
+async fn a_container_whose_image_changes_while_another_starts_is_made_of_the_new_one() {
+    let bench = Bench::new();
+    bench.runtime.hanging.lock().push("up".into());
+    let of = |image: &str| {
+        let lifecycle = json!({"postStart": {"exec": {"command": ["up"]}}});
+        pod(
+            json!({"containers": [{"name": "slow", "image": "i:1", "lifecycle": lifecycle},
+            {"name": "other", "image": image}]}),
+        )
+    };
+    bench.run(&of("i:1"), SeenPod::default());
+    bench.runtime.until("ExecSync slow up").await;
+    bench.mailbox.post(|mail| mail.pod = Some(of("i:2")));
+    tokio::task::yield_now().await;
+    bench.runtime.end_hanging();
+    bench.runtime.until("StartContainer other").await;
+    let made = bench.runtime.list_containers(None).await.unwrap();
+    let other = made.last().unwrap();
+    let status = bench
+        .runtime
+        .container_status(&other.id, false)
+        .await
+        .unwrap()
+        .status;
+    assert_eq!(status.unwrap().image.unwrap().image, "sha256:i:2");
+}
+
 /// T09: the failed probe's own grace counts, not that of the pod.
 #[tokio::test]
 async fn t09_liveness_failure_with_a_grace_of_its_own_restarts_after_that() {
