@@ -80,12 +80,14 @@ fn announced(job: &JobView) -> Option<Finish> {
 /// second sees it. Of the second in which it was told the part that is over isn't known.
 const STANDS: SignedDuration = SignedDuration::from_secs(3);
 
-/// How much is left of that, once all pods are counted.
+/// How much is left of that, once all pods are counted and none is left to be told to go.
 pub fn stands(job: &JobView, now: Timestamp) -> Option<Duration> {
     let status = &job.status;
     let uncounted = status.uncounted_terminated_pods.as_ref();
     let counted = uncounted.is_none_or(|pods| pods.succeeded.is_none() && pods.failed.is_none());
-    if job.is_terminating() || status.terminating.unwrap_or(0) == 0 || !counted {
+    let number = |pods: Option<i32>| pods.unwrap_or(0);
+    let all_go = number(status.active) == 0 && number(status.terminating) > 0;
+    if job.is_terminating() || !all_go || !counted {
         return None;
     }
     let announcements = [SUCCESS, FAILURE];
@@ -265,6 +267,9 @@ mod tests {
         let mut uncounted = status("FailureTarget", 0, 1);
         uncounted["uncountedTerminatedPods"] = json!({"failed": ["a"]});
         assert_eq!(left_of(uncounted), None, "the pods are counted first");
+        let mut active = status("FailureTarget", 0, 1);
+        active["active"] = json!(1);
+        assert_eq!(left_of(active), None, "who could not be deleted is tried again");
     }
 
     #[test]
