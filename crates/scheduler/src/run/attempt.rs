@@ -15,8 +15,8 @@ use crate::known::view::{Pending, PodView};
 use crate::metrics::Attempt;
 use crate::profile::Profile;
 
-use super::Scheduler;
 use super::unplaced::{SCHEDULER_ERROR, UNSCHEDULABLE};
+use super::{Scheduler, State};
 
 /// What is to be written about a pod.
 enum Next {
@@ -173,7 +173,7 @@ impl Scheduler {
                 } else {
                     preempt(key, pending, cluster, &self.world, rules)
                 };
-                self.make_room(key, pending, outcome, &refusals, cluster)
+                self.make_room(key, pending, outcome, &refusals, &mut state)
             }
         };
         Some(Settled::Write(next))
@@ -204,7 +204,7 @@ impl Scheduler {
             return None;
         }
         match left {
-            Ok(ways) => Some(self.make_room(key, pending, cheapest(ways), refusals, &mut state.cluster)),
+            Ok(ways) => Some(self.make_room(key, pending, cheapest(ways), refusals, &mut state)),
             Err(why) => {
                 state.queue.in_vain(key, Instant::now());
                 drop(state);
@@ -224,13 +224,14 @@ impl Scheduler {
         pending: &Pending,
         outcome: Outcome,
         refusals: &Refusals,
-        cluster: &mut Cluster,
+        state: &mut State,
     ) -> Next {
+        let now = Instant::now();
         match outcome {
             Outcome::Impossible => {
                 self.metrics.preempted(None);
                 // Room that was made for it was in vain.
-                cluster.nominate(key, None);
+                state.nominate(key, None, now);
                 Next::Tell {
                     message: refusals.message(),
                     forget_room: pending.nominated.is_some(),
@@ -243,9 +244,9 @@ impl Scheduler {
             Outcome::Evict(victims) => {
                 self.metrics.preempted(Some(victims.victims.len()));
                 let nominee = (victims.node.clone(), pending.nominee());
-                cluster.nominate(key, Some(nominee));
+                state.nominate(key, Some(nominee), now);
                 for pod in &victims.displaced {
-                    cluster.nominate(pod, None);
+                    state.cluster.nominate(pod, None);
                 }
                 Next::Evict(victims, refusals.without_preemption())
             }

@@ -146,7 +146,7 @@ impl Scheduler {
             return false;
         }
         state.cluster.release(&pod.key);
-        state.cluster.nominate(&pod.key, None);
+        state.nominate(&pod.key, None, now);
         // Others may have waited for what it would have taken.
         state.queue.happened_on(node, now);
         state.queue.retry(&pod.key, now);

@@ -23,7 +23,7 @@ impl Scheduler {
             && let Some((node, holder)) = pod.holder(&pod.uid)
         {
             state.queue.forget(key);
-            state.cluster.nominate(key, None);
+            let freed = state.arrived(key, node, now);
             // One pod more helps only those who wait for company, one that takes less all.
             let old = change.old.as_ref().map(|old| &old.object);
             let resized = matches!(old, Some(PodView::Bound { takes: before, .. })
@@ -32,7 +32,7 @@ impl Scheduler {
             if resized {
                 state.queue.happened_on(node, now);
             }
-            if !state.queue.happened_to_a_pod(now) && !resized && !regated {
+            if !state.queue.happened_to_a_pod(now) && !resized && !regated && !freed {
                 return;
             }
         } else if let Some(PodView::Pending(pending)) = change.new.as_ref().map(|pod| &pod.object)
@@ -44,7 +44,7 @@ impl Scheduler {
                         if old.spec == pending.spec && old.traits == pending.traits)
             });
             let nominee = pending.nominated.clone().map(|node| (node, pending.nominee()));
-            state.cluster.nominate(key, nominee);
+            state.nominate(key, nominee, now);
             if !same {
                 let rules = self
                     .profiles
@@ -59,13 +59,13 @@ impl Scheduler {
             }
         } else {
             state.queue.forget(key);
-            let nominated = state.cluster.nominate(key, None);
-            match state.cluster.release(key).or(nominated) {
+            let freed = state.nominate(key, None, now);
+            match state.cluster.release(key) {
                 Some(node) => {
                     state.queue.happened_on(&node, now);
                     state.queue.happened_to_a_pod(now);
                 }
-                None if regated => {}
+                None if freed || regated => {}
                 None => return,
             }
         }

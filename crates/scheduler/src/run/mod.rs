@@ -4,6 +4,7 @@ mod attempt;
 mod bind;
 mod feed;
 pub mod queue;
+mod room;
 mod unplaced;
 mod write;
 
