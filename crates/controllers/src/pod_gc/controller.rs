@@ -37,6 +37,16 @@ pub struct PodGc {
     suspicious: Arc<Notify>,
 }
 
+/// What one look remembers for the next.
+#[derive(Default)]
+struct Known {
+    /// Nodes that are missing, and since when.
+    missing: HashMap<Arc<str>, Instant>,
+    /// Pods that were collected lately, by uid, and when: those that are still there are held by something, and asking
+    /// them to go once a period will do, however much happens to others.
+    collected: HashMap<Arc<str>, Instant>,
+}
+
 impl PodGc {
     /// Registers the handlers at `cache`, which must not have been started yet. Of finished pods `finished_max` are kept.
     pub fn new(client: kube::Client, cache: &Arc<Cache>, finished_max: Option<usize>) -> Arc<Self> {
@@ -80,9 +90,9 @@ impl PodGc {
     }
 
     async fn run(self: Arc<Self>) {
-        let mut missing: HashMap<Arc<str>, Instant> = HashMap::new();
+        let mut known = Known::default();
         loop {
-            if self.look(&mut missing).await {
+            if self.look(&mut known).await {
                 self.pause().await;
             } else {
                 self.suspicious.notified().await;
@@ -98,7 +108,7 @@ impl PodGc {
     }
 
     /// One look; whether another one is needed without anything new happening.
-    async fn look(&self, missing: &mut HashMap<Arc<str>, Instant>) -> bool {
+    async fn look(&self, known: &mut Known) -> bool {
         let mut candidates = Vec::new();
         let mut finished = Vec::new();
         let nodes = self.cache.nodes.store();
@@ -109,12 +119,17 @@ impl PodGc {
                 finished.push(pod.clone());
             }
         });
+        let Known { missing, collected } = known;
+        collected.retain(|_, at| at.elapsed() < PERIOD);
         missing.retain(|name, _| nodes.get(&ObjectKey::new("", name.clone())).is_none());
         let surplus = plan::surplus(finished, self.finished_max);
         candidates.extend(surplus.into_iter().map(|pod| (pod, Why::Surplus)));
         let again = !candidates.is_empty();
         let mut gone: HashSet<Arc<str>> = HashSet::new();
         for (pod, why) in candidates {
+            if collected.contains_key(&pod.uid) {
+                continue;
+            }
             if why == Why::Orphaned
                 && let Some(node) = &pod.node
                 && !gone.contains(node)
@@ -125,6 +140,7 @@ impl PodGc {
                 }
                 gone.insert(node.clone());
             }
+            collected.insert(pod.uid.clone(), Instant::now());
             if let Err(error) = self.collect(&pod, why).await
                 && !api_error::is_not_found(&error)
             {
@@ -209,5 +225,25 @@ mod tests {
         gc.suspicious.notify_one();
         assert_eq!(paused().await, PERIOD_MIN.as_secs());
         assert_eq!(paused().await, PERIOD.as_secs(), "what happened was looked at");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_something_holds_is_asked_to_go_once_a_period() {
+        let (client, asked) = crate::testing::server(|_, _, _| {
+            let pod =
+                json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "ns"}});
+            (200, pod)
+        });
+        let cache = Arc::new(Cache::default());
+        let gc = PodGc::new(client, &cache, None);
+        let held = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u", "resourceVersion": "1",
+            "deletionTimestamp": "2026-01-01T00:00:00Z"}, "status": {"phase": "Failed"}});
+        cache.pods.store().apply(serde_json::from_value(held).unwrap());
+        let mut known = Known::default();
+        for (seconds, deletions) in [(0, 1), (1, 1), (18, 1), (1, 2)] {
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            assert!(gc.look(&mut known).await, "it is still there");
+            assert_eq!(asked.lock().unwrap().len(), deletions);
+        }
     }
 }
