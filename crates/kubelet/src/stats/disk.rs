@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// Directories deep inside each other: nobody's log or scratch directory, and the stack of a walk stays small.
 const DEPTH_MAX: usize = 64;
+/// What btrfs calls itself.
+const BTRFS: i64 = 0x9123_683E;
 
 /// A file system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,8 +42,33 @@ pub fn file_system(path: &Path) -> Option<FileSystem> {
     })
 }
 
-/// The device that a path lies on.
-pub fn device(path: &Path) -> Option<u64> {
+/// Whose room a path takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// A device's.
+    Device(u64),
+    /// A btrfs's: its subvolumes have a device each and share their room.
+    Btrfs(u64),
+}
+
+impl Disk {
+    /// That of a path.
+    pub fn of(path: &Path) -> Option<Self> {
+        let kind = rustix::fs::statfs(path).ok()?.f_type;
+        let id = rustix::fs::statvfs(path).ok()?.f_fsid;
+        Some(Self::told_by(kind, id, device(path)?))
+    }
+
+    fn told_by(kind: i64, id: u64, device: u64) -> Self {
+        match kind {
+            // The upper half differs with the subvolume.
+            BTRFS => Self::Btrfs(id & u64::from(u32::MAX)),
+            _ => Self::Device(device),
+        }
+    }
+}
+
+fn device(path: &Path) -> Option<u64> {
     std::fs::metadata(path).map(|found| found.dev()).ok()
 }
 
@@ -181,6 +208,22 @@ mod tests {
         assert_eq!(found.inodes, 5);
         assert!((64 << 10..128 << 10).contains(&found.bytes), "{found:?}");
         assert_eq!(tree(Path::new("/nowhere")), Tree::default());
+    }
+
+    #[test]
+    fn subvolumes_share_a_disk_and_devices_do_not() {
+        let (of, ext4) = (Disk::told_by, 0xEF53);
+        assert_ne!(of(ext4, 5, 1), of(ext4, 5, 2));
+        assert_eq!(of(ext4, 5, 1), of(ext4, 6, 1));
+        let subvolume = |number: u64| (number << 32) | 7;
+        assert_eq!(of(BTRFS, subvolume(256), 40), of(BTRFS, subvolume(257), 41));
+        assert_ne!(of(BTRFS, 7, 40), of(BTRFS, 8, 41));
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("inside")).unwrap();
+        let found = Disk::of(dir.path());
+        assert!(found.is_some());
+        assert_eq!(found, Disk::of(&dir.path().join("inside")));
+        assert_eq!(Disk::of(Path::new("/nowhere")), None);
     }
 
     #[test]

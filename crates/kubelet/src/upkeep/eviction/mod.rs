@@ -12,7 +12,7 @@ use crate::metrics::{self, Metrics};
 use crate::node::state::State;
 use crate::node::{memory_capacity, share_of_pods};
 use crate::pods::Orders;
-use crate::stats::disk::{self, PodDisk};
+use crate::stats::disk::{self, Disk, PodDisk};
 use crate::stats::{Meter, machine};
 use candidates::{Weighs, local_use, of, on_disk};
 use k8s_openapi::api::core::v1::Pod;
@@ -101,10 +101,10 @@ impl Eviction {
                 // Everything that nobody uses; that it is little is no failure.
                 let freed = self.images.round(Some(u64::MAX)).await;
                 tracing::info!(?freed, "unused images removed for want of room");
-            }
-            let (_, due) = self.look(watch);
-            if !due.iter().any(|index| watch.rules[*index].signal == rule.signal) {
-                return;
+                let (_, due) = self.look(watch);
+                if !due.iter().any(|index| watch.rules[*index].signal == rule.signal) {
+                    return;
+                }
             }
         }
         let Some(seen) = seen.get(&rule.signal) else {
@@ -193,8 +193,8 @@ impl Eviction {
     }
 
     fn have_images_own_disk(&self, images: Option<&Path>) -> bool {
-        let images = images.and_then(disk::device);
-        images.is_some() && images != disk::device(&self.meter.root)
+        let images = images.and_then(Disk::of);
+        images.is_some() && images != Disk::of(&self.meter.root)
     }
 
     async fn image_path(&self) -> Option<PathBuf> {
