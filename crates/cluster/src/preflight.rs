@@ -3,7 +3,7 @@ use crate::ClusterError;
 use crate::config::ClusterConfig;
 use crate::layout::{COMPONENTS, Layout};
 use crate::manifests::{CA_DIRECTORIES, EtcdHealth};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, TcpListener};
 use std::path::Path;
 
 /// What the node is to be.
@@ -37,11 +37,10 @@ pub fn etcd_health(cluster: &ClusterConfig) -> (u16, &'static str) {
 
 /// Those of ports that somebody listens on.
 pub fn taken(ports: Vec<(u16, &'static str)>) -> Vec<(u16, &'static str)> {
-    let is_taken = |port: u16| {
-        let any = SocketAddr::from(([0, 0, 0, 0], port));
-        matches!(TcpListener::bind(any), Err(error) if error.kind() == std::io::ErrorKind::AddrInUse)
-    };
-    ports.into_iter().filter(|(port, _)| is_taken(*port)).collect()
+    ports
+        .into_iter()
+        .filter(|(port, _)| orlop_sockets::is_taken(*port))
+        .collect()
 }
 
 /// What is so on the machine.

@@ -117,7 +117,7 @@ impl Listener {
                 Socket::Unix(UnixListener::bind(path).map_err(failed)?, tls)
             }
             Endpoint::Tcp { address, .. } => {
-                Socket::Tcp(TcpListener::bind(address).await.map_err(failed)?, tls)
+                Socket::Tcp(orlop_sockets::listen_at(address).await.map_err(failed)?, tls)
             }
         };
         Ok(Self {

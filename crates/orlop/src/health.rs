@@ -84,7 +84,7 @@ pub fn of_resources(options: &orlop_scheduler::Options) -> Page {
 
 /// Takes the port of a part.
 pub async fn listen(part: &str, address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address)
+    orlop_sockets::listen(address)
         .await
         .with_context(|| format!("{part} cannot listen on {address}: choose another port, or 0 for none"))
 }

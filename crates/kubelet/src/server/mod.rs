@@ -3,7 +3,6 @@
 //!
 //! | file | answers |
 //! |---|---|
-//! | [`sockets`] | where it listens |
 //! | [`serve`] | connections and TLS |
 //! | [`access`] | who may ask |
 //! | [`routes`] | which answer a path gets |
@@ -26,7 +25,6 @@ mod query;
 mod remembered;
 mod routes;
 mod serve;
-mod sockets;
 mod streams;
 mod system_logs;
 mod zpages;
@@ -156,11 +154,13 @@ async fn listen(place: Place<'_>) -> Result<TcpListener, ServeError> {
         field: address_field,
     })?;
     let address = SocketAddr::new(ip, port);
-    sockets::listen(address).await.map_err(|source| ServeError::Bind {
-        address: address.to_string(),
-        field,
-        source,
-    })
+    orlop_sockets::listen(address)
+        .await
+        .map_err(|source| ServeError::Bind {
+            address: address.to_string(),
+            field,
+            source,
+        })
 }
 
 /// Takes the ports: a port that is taken must end the agent before it touches a pod.

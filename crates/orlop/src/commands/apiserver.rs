@@ -44,10 +44,11 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
     let leaving = signals::shutdown_token()?;
     let shutdown = later(leaving.clone(), arguments.shutdown_delay_duration);
     let address = SocketAddr::new(arguments.bind_address, arguments.secure_port);
-    let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
+    let listener = orlop_sockets::listen(address).await.with_context(|| {
         format!("cannot listen on {address}: stop what has the port, or choose another --secure-port or --bind-address")
     })?;
-    let address = listener.local_addr()?;
+    // The port may have been left to the system; the address of a socket for both families is not the one that was given.
+    let address = SocketAddr::new(address.ip(), listener.local_addr()?.port());
     let advertise = match arguments.advertise_address {
         Some(ip) => SocketAddr::new(ip, address.port()),
         // Nobody else is meant to find this one.

@@ -52,7 +52,7 @@ pub async fn up(arguments: UpArgs) -> Result<()> {
     let shutdown = signals::shutdown_token()?;
     let address = SocketAddr::new(arguments.bind_address, arguments.secure_port);
     // A port that is taken is found out before anything is written.
-    let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
+    let listener = orlop_sockets::listen(address).await.with_context(|| {
         format!("cannot listen on {address}: stop what has the port, or choose another --secure-port or --bind-address")
     })?;
     let mut configuration = agent::configuration(&root, &agent::Given::file(arguments.config.as_deref()))?;

@@ -4,7 +4,6 @@ use crate::lock::NodeLock;
 use crate::paths::Root;
 use orlop_cri::{Endpoint, Remote, RuntimeService};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -84,7 +83,7 @@ impl Facts {
             taken: ask
                 .ports
                 .iter()
-                .filter(|(port, _)| !node_runs && TcpListener::bind(("0.0.0.0", *port)).is_err())
+                .filter(|(port, _)| !node_runs && orlop_sockets::is_taken(*port))
                 .copied()
                 .collect(),
             node_runs,
@@ -172,6 +171,7 @@ fn room(places: &[PathBuf]) -> BTreeMap<PathBuf, (u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::TcpListener;
 
     #[test]
     fn both_kinds_of_cgroups_are_known() {
