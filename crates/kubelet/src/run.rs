@@ -260,21 +260,17 @@ fn upkeep(
     recorder: Recorder,
 ) -> impl Future<Output = ()> + use<> {
     let configuration = &config.configuration;
-    let images = || {
-        let node_name = config.node_name.clone();
-        let pods = shared.pods.clone();
-        Images::new(
-            config.runtime.clone(),
-            recorder.clone(),
-            (pods, shared.images.clone()),
-            node_name,
-            configuration,
-        )
-    };
-    let collection = images().run();
+    let images = Images::new(
+        config.runtime.clone(),
+        recorder.clone(),
+        (shared.pods.clone(), shared.images.clone()),
+        config.node_name.clone(),
+        configuration,
+    );
+    let collection = images.clone().run();
     let victims = oom::run(recorder.clone(), config.node_name.clone());
     let eviction = Eviction {
-        images: images(),
+        images,
         meter,
         orders: shared.orders.clone(),
         state: shared.state.clone(),

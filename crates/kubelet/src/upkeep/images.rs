@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use orlop_client::events::{EventType, Recorder, node_reference};
 use orlop_cri::{CriError, RuntimeService, v1};
+use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -90,7 +91,8 @@ fn plan<'a>(known: &'a [Known], policy: &Policy, wanted: u64, now: Instant) -> V
     idle
 }
 
-/// Looks after the images of a runtime.
+/// Looks after the images of a runtime. All copies know the same of them.
+#[derive(Clone)]
 pub struct Images {
     runtime: Arc<dyn RuntimeService>,
     recorder: Recorder,
@@ -100,8 +102,8 @@ pub struct Images {
     access: Arc<Access>,
     node_name: String,
     policy: Policy,
-    /// By id.
-    seen: HashMap<String, (Instant, Instant)>,
+    /// Since when they are known, and when they were in use last, by id.
+    seen: Arc<Mutex<HashMap<String, (Instant, Instant)>>>,
     failures: u32,
 }
 
@@ -134,7 +136,7 @@ impl Images {
             access,
             node_name,
             policy: Policy::of(configuration),
-            seen: HashMap::new(),
+            seen: Arc::default(),
             failures: 0,
         }
     }
@@ -181,26 +183,20 @@ impl Images {
         }
     }
 
-    /// Removes what the policy says, or everything unused down to `wanted` bytes; the bytes freed.
+    /// Removes what the policy says, or what is unused until `wanted` bytes are free; the bytes freed. Young ones stay in
+    /// any case: a container that waits for its image may be about to use it.
     pub async fn round(&mut self, wanted: Option<u64>) -> Result<u64, ImageError> {
         let known = self.look().await?;
-        let (policy, wanted) = match wanted {
-            // The node runs short: age does not protect.
-            Some(wanted) => (
-                Policy {
-                    age_min: Duration::ZERO,
-                    ..self.policy
-                },
-                wanted,
-            ),
-            None => (self.policy, self.room().await?.wanted(&self.policy)),
+        let wanted = match wanted {
+            Some(wanted) => wanted,
+            None => self.room().await?.wanted(&self.policy),
         };
         let mut freed = 0;
-        for image in plan(&known, &policy, wanted, Instant::now()) {
+        for image in plan(&known, &self.policy, wanted, Instant::now()) {
             match self.runtime.remove_image(&image.id).await {
                 Ok(()) => {
                     tracing::info!(image = image.id, bytes = image.bytes, "unused image removed");
-                    self.seen.remove(&image.id);
+                    self.seen.lock().remove(&image.id);
                     freed += image.bytes;
                 }
                 Err(error) => tracing::warn!(image = image.id, %error, "cannot remove an unused image"),
@@ -245,11 +241,12 @@ impl Images {
         let pods = self.pods.list();
         used.extend(pods.iter().flat_map(|record| of_volumes(&record.pod)));
         let now = Instant::now();
+        let mut seen = self.seen.lock();
         let known: Vec<Known> = images
             .iter()
             .map(|image| {
                 let in_use = is_used(image, &used);
-                let (first_seen, last_used) = self.seen.get(&image.id).copied().unwrap_or((now, now));
+                let (first_seen, last_used) = seen.get(&image.id).copied().unwrap_or((now, now));
                 Known {
                     id: image.id.clone(),
                     bytes: image.size,
@@ -259,7 +256,7 @@ impl Images {
                 }
             })
             .collect();
-        self.seen = known
+        *seen = known
             .iter()
             .map(|image| (image.id.clone(), (image.first_seen, image.last_used)))
             .collect();
@@ -350,6 +347,38 @@ mod tests {
         let known = images.look().await.unwrap();
         assert_eq!(known.len(), 1);
         assert!(known[0].first_seen <= begun && known[0].last_used <= begun);
+    }
+
+    #[tokio::test]
+    async fn young_images_stay_where_the_node_is_short_and_who_asks_for_room_knows_their_age() {
+        let runtime = Arc::<FakeRuntime>::default();
+        runtime.images.lock().push(v1::Image {
+            id: "sha256:a".into(),
+            size: 7,
+            ..v1::Image::default()
+        });
+        let shared = (PodsHandle::default(), Arc::default());
+        let configuration = KubeletConfiguration::default();
+        let mut collection = Images::new(runtime, Recorder::disabled(), shared, "n1".into(), &configuration);
+        let mut eviction = collection.clone();
+        collection.begin().await;
+        let freed = eviction.round(Some(u64::MAX)).await;
+        assert!(
+            matches!(freed, Err(ImageError::TooLittle { freed: 0, .. })),
+            "{freed:?}"
+        );
+        let long_ago = Instant::now()
+            .checked_sub(configuration.image_minimum_gc_age.0)
+            .unwrap();
+        collection
+            .seen
+            .lock()
+            .insert("sha256:a".into(), (long_ago, long_ago));
+        let freed = eviction.round(Some(u64::MAX)).await;
+        assert!(
+            matches!(freed, Err(ImageError::TooLittle { freed: 7, .. })),
+            "{freed:?}"
+        );
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Eviction {
                 return;
             }
             if weighs.layers {
-                // Everything that nobody uses; that it is little is no failure.
+                // Everything that nobody uses or is about to; that it is little is no failure.
                 let freed = self.images.round(Some(u64::MAX)).await;
                 tracing::info!(?freed, "unused images removed for want of room");
                 let (_, due) = self.look(watch);
