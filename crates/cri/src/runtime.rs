@@ -125,6 +125,15 @@ pub trait RuntimeService: Send + Sync + 'static {
     /// Makes the runtime reopen a container's log after it was moved away.
     async fn reopen_container_log(&self, id: &str) -> Result<(), CriError>;
 
+    /// Has a running container's state written to a file; it takes `patience` at most, or the usual time if that is more.
+    /// `Unimplemented` on older runtimes.
+    async fn checkpoint_container(
+        &self,
+        id: &str,
+        location: &str,
+        patience: Duration,
+    ) -> Result<(), CriError>;
+
     /// Runs a command in a container and waits for it; a zero timeout waits for ever. A command that ran and failed is an
     /// outcome, one that could not be run or took too long an error.
     async fn exec_sync(

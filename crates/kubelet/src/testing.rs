@@ -451,6 +451,17 @@ impl RuntimeService for FakeRuntime {
     async fn reopen_container_log(&self, id: &str) -> Result<(), CriError> {
         self.call(format!("ReopenContainerLog {id}"))
     }
+    async fn checkpoint_container(
+        &self,
+        id: &str,
+        location: &str,
+        patience: Duration,
+    ) -> Result<(), CriError> {
+        self.call(format!(
+            "CheckpointContainer {id} {location} {}",
+            patience.as_secs()
+        ))
+    }
     async fn exec_sync(
         &self,
         id: &str,

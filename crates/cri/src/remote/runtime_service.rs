@@ -228,6 +228,30 @@ impl RuntimeService for Remote {
         send!(self, "ReopenContainerLog", runtime, reopen_container_log, request).map(drop)
     }
 
+    async fn checkpoint_container(
+        &self,
+        id: &str,
+        location: &str,
+        patience: Duration,
+    ) -> Result<(), CriError> {
+        let patience = patience.max(self.request_timeout);
+        let request = v1::CheckpointContainerRequest {
+            container_id: id.to_owned(),
+            location: location.to_owned(),
+            timeout: seconds(patience),
+        };
+        let deadline = Some(patience);
+        send!(
+            self,
+            "CheckpointContainer",
+            runtime,
+            checkpoint_container,
+            request,
+            deadline
+        )
+        .map(drop)
+    }
+
     async fn exec_sync(
         &self,
         id: &str,

@@ -75,6 +75,7 @@ counted! {
     "container_status" container_status(id: &str, verbose: bool) -> v1::ContainerStatusResponse;
     "update_container" update_container_resources(request: v1::UpdateContainerResourcesRequest) -> ();
     "reopen_container_log" reopen_container_log(id: &str) -> ();
+    "checkpoint_container" checkpoint_container(id: &str, location: &str, patience: Duration) -> ();
     "exec_sync" exec_sync(id: &str, command: Vec<String>, timeout: Duration) -> ExecOutcome;
     "exec" exec(request: v1::ExecRequest) -> String;
     "attach" attach(request: v1::AttachRequest) -> String;

@@ -189,6 +189,7 @@ fn subresources_of(path: &str) -> Vec<&'static str> {
         "stats" => vec!["stats"],
         "metrics" => vec!["metrics"],
         "logs" => vec!["log"],
+        "checkpoint" => vec!["checkpoint"],
         "pods" | "runningpods" => vec!["pods", "proxy"],
         "healthz" => vec!["healthz", "proxy"],
         "configz" | "flagz" => vec!["configz", "proxy"],
@@ -241,6 +242,7 @@ mod tests {
             ("/pods", vec!["pods", "proxy"]),
             ("/metrics/cadvisor", vec!["metrics"]),
             ("/stats/summary", vec!["stats"]),
+            ("/checkpoint/a/b/c", vec!["checkpoint"]),
             ("/containerLogs/a/b/c", vec!["proxy"]),
             ("/exec/a/b/c", vec!["proxy"]),
         ] {

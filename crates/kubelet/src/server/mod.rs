@@ -11,11 +11,13 @@
 //! | [`measures`] | `/stats/summary`, `/metrics` and the pages below it |
 //! | [`metrics`] | their texts |
 //! | [`logs`] | `/containerLogs` |
+//! | [`checkpoint`] | `/checkpoint` |
 //! | [`system_logs`] | `/logs/` |
 //! | [`zpages`] | `/statusz`, `/flagz` |
 //! | [`streams`] | `/exec`, `/attach`, `/portForward`, `/run` |
 mod access;
 mod body;
+mod checkpoint;
 mod health;
 mod lists;
 mod logs;

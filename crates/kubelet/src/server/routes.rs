@@ -1,5 +1,6 @@
 //! Which answer a path gets.
 use super::body::{Body, json, text};
+use super::checkpoint;
 use super::health::CHECKS;
 use super::lists;
 use super::logs::{self, Target};
@@ -27,6 +28,7 @@ enum Route<'a> {
     Status,
     Measures(Page),
     ContainerLogs(Target<'a>),
+    Checkpoint(Target<'a>),
     /// Of the machine, at this path.
     SystemLogs(&'a str),
     Streaming(Ask<'a>),
@@ -62,6 +64,16 @@ impl<'a> Route<'a> {
                 pod,
                 container,
             }),
+            ["checkpoint", namespace, pod, container] if debugging => {
+                return match *method {
+                    Method::POST => Self::Checkpoint(Target {
+                        namespace,
+                        pod,
+                        container,
+                    }),
+                    _ => Self::MethodNotAllowed,
+                };
+            }
             ["logs", ..] if debugging => {
                 let path = path.trim_start_matches('/');
                 Self::SystemLogs(path.strip_prefix("logs").unwrap_or_default())
@@ -120,6 +132,11 @@ pub async fn answer<B>(state: &State, port: Port, mut request: Request<B>) -> Re
             let query = request.uri().query().unwrap_or_default();
             logs::answer(&context.pods, &context.runtime, &state.pod_logs, target, query)
         }
+        Route::Checkpoint(target) => {
+            let query = request.uri().query().unwrap_or_default();
+            let root = &context.meter.root;
+            checkpoint::answer(&context.pods, &*context.runtime, root, target, query).await
+        }
         Route::SystemLogs(path) => match &state.system_logs {
             Some(root) => system_logs::answer(root, path).await,
             None => text(StatusCode::METHOD_NOT_ALLOWED, "logs endpoint is disabled."),
@@ -144,13 +161,12 @@ mod tests {
             let parts: Vec<&str> = path.split('/').collect();
             Route::Streaming(Ask::of(&parts).unwrap())
         };
-        let logs = || {
-            Route::ContainerLogs(Target {
-                namespace: "a",
-                pod: "b",
-                container: "c",
-            })
+        let target = Target {
+            namespace: "a",
+            pod: "b",
+            container: "c",
         };
+        let logs = || Route::ContainerLogs(target);
         for (method, path, expected) in [
             (Method::GET, "/healthz", Route::Health(None)),
             (Method::GET, "/healthz/ping", Route::Health(Some("ping"))),
@@ -169,6 +185,9 @@ mod tests {
             (Method::GET, "/containerLogs/a/b/c", logs()),
             (Method::GET, "/containerLogs/a/b", Route::Unknown),
             (Method::POST, "/containerLogs/a/b/c", Route::MethodNotAllowed),
+            (Method::POST, "/checkpoint/a/b/c", Route::Checkpoint(target)),
+            (Method::GET, "/checkpoint/a/b/c", Route::MethodNotAllowed),
+            (Method::POST, "/checkpoint/a/b", Route::Unknown),
             (Method::POST, "/exec/a/b/c", stream("exec/a/b/c")),
             (Method::GET, "/attach/a/b/u/c", stream("attach/a/b/u/c")),
             (Method::POST, "/portForward/a/b", stream("portForward/a/b")),

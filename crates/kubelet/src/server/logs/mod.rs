@@ -14,6 +14,8 @@ mod select;
 mod tail;
 mod which;
 
+pub use which::has_container;
+
 use super::body::{Body, stream, text};
 use crate::pods::{PodRecord, PodsHandle};
 use futures::FutureExt;

@@ -41,15 +41,19 @@ pub fn refused(pod: &Pod, container: &str, what: &str) -> Refusal {
     )
 }
 
-/// The restart count of the run whose log is wanted.
-pub fn run(pod: &Pod, container: &str, previous: bool) -> Result<i32, Refusal> {
-    let known = pod.spec.as_ref().is_some_and(|spec| {
+/// Whether a pod has a container, init or ephemeral container of that name.
+pub fn has_container(pod: &Pod, container: &str) -> bool {
+    pod.spec.as_ref().is_some_and(|spec| {
         let init = spec.init_containers.iter().flatten();
         let mut ephemeral = spec.ephemeral_containers.iter().flatten();
         spec.containers.iter().chain(init).any(|c| c.name == container)
             || ephemeral.any(|c| c.name == container)
-    });
-    if !known {
+    })
+}
+
+/// The restart count of the run whose log is wanted.
+pub fn run(pod: &Pod, container: &str, previous: bool) -> Result<i32, Refusal> {
+    if !has_container(pod, container) {
         let text = format!("container \"{container}\" not found in pod \"{}\"", name(pod));
         return Err((StatusCode::NOT_FOUND, text));
     }

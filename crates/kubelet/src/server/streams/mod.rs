@@ -6,7 +6,7 @@
 //! | [`ask`] | what path and query ask for |
 //! | [`find`] | the container or sandbox that is meant |
 mod ask;
-mod find;
+pub mod find;
 
 pub use ask::Ask;
 
