@@ -12,14 +12,15 @@
 //! | `stdio` relays, one a stream | a pipe or terminal, a fifo | the same bytes on the other side |
 //! | `events::forward` | what happened | containerd's event service, with patience |
 //!
-//! `start`, `delete` and `-info` are calls of the program by containerd. What it doesn't do: checkpoints, logging binaries
-//! (`binary://`), images, networks; it keeps nothing on disk but notes in containerd's bundles.
+//! `start`, `delete` and `-info` are calls of the program by containerd. What it doesn't do: containers from checkpoints,
+//! logging binaries (`binary://`), images, networks; it keeps nothing on disk but notes in containerd's bundles.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod address;
 mod args;
 mod cgroups;
+mod checkpoint;
 mod delete;
 mod events;
 mod id_mapped;

@@ -1,7 +1,8 @@
 //! runc's command lines, and what it says when it fails.
 
+use crate::checkpoint;
 use crate::proto::Any;
-use crate::proto::options::{Options, RUNC_OPTIONS};
+use crate::proto::options::{CheckpointOptions, Options, RUNC_OPTIONS};
 use crate::quick;
 use crate::reaper::Reaper;
 use crate::spec::Hooks;
@@ -225,6 +226,22 @@ impl Caller {
             .await;
         let _ = std::fs::remove_file(&file);
         outcome
+    }
+
+    /// What the container is at, written to `images`. CRIU's notes of a failure stay in the bundle.
+    pub async fn checkpoint(&self, images: &Path, options: &CheckpointOptions) -> Result<(), RuncError> {
+        let notes = self.bundle.join("criu");
+        let work = match options.work_path.as_str() {
+            "" => &*notes,
+            own => Path::new(own),
+        };
+        let flags = checkpoint::flags(images, work, options);
+        self.run("checkpoint", |command| {
+            command.args(flags).arg(&self.id);
+        })
+        .await?;
+        let _ = std::fs::remove_dir_all(&notes);
+        Ok(())
     }
 
     /// Where runc keeps what it knows of the container.

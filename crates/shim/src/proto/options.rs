@@ -27,6 +27,36 @@ pub struct Options {
     pub systemd_cgroup: bool,
 }
 
+/// Its name as a type.
+pub const CHECKPOINT_OPTIONS: &str = "containerd.runc.v1.CheckpointOptions";
+
+/// `containerd.runc.v1.CheckpointOptions`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CheckpointOptions {
+    /// The container ends with it.
+    #[prost(bool, tag = "1")]
+    pub exit: bool,
+    #[prost(bool, tag = "2")]
+    pub open_tcp: bool,
+    #[prost(bool, tag = "3")]
+    pub external_unix_sockets: bool,
+    #[prost(bool, tag = "4")]
+    pub terminal: bool,
+    #[prost(bool, tag = "5")]
+    pub file_locks: bool,
+    #[prost(string, repeated, tag = "6")]
+    pub empty_namespaces: Vec<String>,
+    #[prost(string, tag = "7")]
+    pub cgroups_mode: String,
+    /// Goes before the request's.
+    #[prost(string, tag = "8")]
+    pub image_path: String,
+    #[prost(string, tag = "9")]
+    pub work_path: String,
+    #[prost(string, tag = "10")]
+    pub parent_path: String,
+}
+
 /// `containerd.types.RuntimeInfo`: what a shim and the runtime below it are.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct RuntimeInfo {

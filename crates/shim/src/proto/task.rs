@@ -171,6 +171,16 @@ pub struct UpdateRequest {
     pub resources: Option<Any>,
 }
 
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CheckpointRequest {
+    #[prost(string, tag = "1")]
+    pub id: String,
+    #[prost(string, tag = "2")]
+    pub path: String,
+    #[prost(message, optional, tag = "3")]
+    pub options: Option<Any>,
+}
+
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub struct WaitResponse {
     #[prost(uint32, tag = "1")]

@@ -5,11 +5,13 @@ use super::processes::SIGKILL;
 use crate::events::Topic;
 use crate::proto::Empty;
 use crate::proto::events::OfContainer;
+use crate::proto::options::{CHECKPOINT_OPTIONS, CheckpointOptions};
 use crate::proto::task::{
-    CloseIoRequest, ConnectResponse, KillRequest, PidsResponse, ProcessInfo, ProcessRequest,
-    ResizePtyRequest, ShutdownRequest, StateResponse, StatsResponse, UpdateRequest,
+    CheckpointRequest, CloseIoRequest, ConnectResponse, KillRequest, PidsResponse, ProcessInfo,
+    ProcessRequest, ResizePtyRequest, ShutdownRequest, StateResponse, StatsResponse, UpdateRequest,
 };
 use crate::ttrpc::{Code, Refusal};
+use std::path::Path;
 
 impl Tasks {
     pub(super) fn state(&self, request: &ProcessRequest) -> Result<StateResponse, Refusal> {
@@ -131,6 +133,25 @@ impl Tasks {
         container
             .caller
             .update(resources)
+            .await
+            .map_err(Refusal::unknown)?;
+        Ok(Empty {})
+    }
+
+    /// What the container is at, in files; it may be frozen while they are written.
+    pub(super) async fn checkpoint(&self, request: &CheckpointRequest) -> Result<Empty, Refusal> {
+        let container = self.container(&request.id)?;
+        let options = match &request.options {
+            Some(any) if any.is(CHECKPOINT_OPTIONS) => super::read(&any.value)?,
+            _ => CheckpointOptions::default(),
+        };
+        let images = match options.image_path.as_str() {
+            "" => Path::new(&request.path),
+            own => Path::new(own),
+        };
+        container
+            .caller
+            .checkpoint(images, &options)
             .await
             .map_err(Refusal::unknown)?;
         Ok(Empty {})

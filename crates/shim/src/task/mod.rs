@@ -141,11 +141,11 @@ impl Service for Tasks {
             "ResizePty" => self.resize(&read(payload)?)?.encode_to_vec(),
             "CloseIO" => self.close_io(&read(payload)?)?.encode_to_vec(),
             "Update" => self.update(&read(payload)?).await?.encode_to_vec(),
+            "Checkpoint" => self.checkpoint(&read(payload)?).await?.encode_to_vec(),
             "Wait" => self.wait(&read(payload)?).await?.encode_to_vec(),
             "Stats" => self.stats(&read(payload)?)?.encode_to_vec(),
             "Connect" => self.connect(&read(payload)?).encode_to_vec(),
             "Shutdown" => self.shutdown(&read(payload)?).encode_to_vec(),
-            // Checkpoint among them: Kubernetes' runtimes of this version have no use for it.
             _ => return Err(Refusal::new(Code::Unimplemented, format!("method {method}"))),
         })
     }
