@@ -4,6 +4,7 @@ use super::body::{Body, json, text};
 use super::logs::{Target, has_container};
 use super::query::pairs;
 use super::streams::find;
+use crate::config::KubeletConfiguration;
 use crate::pods::PodsHandle;
 use http::{Response, StatusCode};
 use jiff::Timestamp;
@@ -13,8 +14,16 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::fs::DirBuilder;
 
+/// The feature gate.
+const GATE: &str = "ContainerCheckpoint";
 /// Below the agent's root.
 const DIRECTORY: &str = "checkpoints";
+
+/// Whether the configuration leaves the feature gate on.
+pub fn are_enabled(configuration: &KubeletConfiguration) -> bool {
+    let gates = configuration.other.get("featureGates");
+    gates.is_none_or(|gates| gates[GATE] != false)
+}
 
 /// Status and text of an answer without a file.
 type Refusal = (StatusCode, String);
@@ -96,6 +105,17 @@ mod tests {
     use orlop_cri::v1;
     use std::collections::HashMap;
     use std::sync::Arc;
+
+    #[test]
+    fn checkpoints_are_made_unless_that_is_switched_off() {
+        let mut configuration = KubeletConfiguration::default();
+        assert!(are_enabled(&configuration));
+        for (on, gate) in [(true, GATE), (true, "Another"), (false, GATE)] {
+            let gates = serde_json::json!({gate: on});
+            configuration.other.insert("featureGates".into(), gates);
+            assert_eq!(are_enabled(&configuration), on, "{gate}");
+        }
+    }
 
     #[test]
     fn the_last_timeout_counts() {

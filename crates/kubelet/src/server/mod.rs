@@ -90,6 +90,8 @@ struct State {
     system_logs: Option<PathBuf>,
     /// `enableDebuggingHandlers`.
     debugging: bool,
+    /// The feature gate `ContainerCheckpoint`, on unless it is switched off.
+    checkpoints: bool,
     /// Places for streams.
     streams: Arc<Semaphore>,
     /// `streamingConnectionIdleTimeout`: how long a stream may be silent.
@@ -222,6 +224,7 @@ pub async fn bind(
             .then(|| PathBuf::from(SYSTEM_LOGS)),
         pod_logs: PathBuf::from(&configuration.pod_logs_dir),
         debugging: configuration.enable_debugging_handlers,
+        checkpoints: checkpoint::are_enabled(configuration),
         streams: Arc::new(Semaphore::new(STREAMS_MAX)),
         idle_limit: configuration.streaming_connection_idle_timeout.0,
         ending: CancellationToken::new(),

@@ -132,7 +132,7 @@ pub async fn answer<B>(state: &State, port: Port, mut request: Request<B>) -> Re
             let query = request.uri().query().unwrap_or_default();
             logs::answer(&context.pods, &context.runtime, &state.pod_logs, target, query)
         }
-        Route::Checkpoint(target) => {
+        Route::Checkpoint(target) if state.checkpoints => {
             let query = request.uri().query().unwrap_or_default();
             let root = &context.meter.root;
             checkpoint::answer(&context.pods, &*context.runtime, root, target, query).await
@@ -147,7 +147,7 @@ pub async fn answer<B>(state: &State, port: Port, mut request: Request<B>) -> Re
         }
         Route::Disabled => text(StatusCode::METHOD_NOT_ALLOWED, "Debug endpoints are disabled."),
         Route::MethodNotAllowed => text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),
-        Route::Unknown => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+        Route::Checkpoint(_) | Route::Unknown => text(StatusCode::NOT_FOUND, "404 page not found\n"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `/logs/`: the machine's own log files, as a directory that can be walked.
 use super::body::{Body, text, text_as};
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode, header};
 use std::fmt::Write;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
@@ -15,6 +15,7 @@ pub async fn answer(root: &Path, path: &str) -> Response<Body> {
     };
     let read = tokio::task::spawn_blocking(move || show(&file)).await;
     match read {
+        Ok(Ok(Shown::Directory(_))) if !path.ends_with('/') => moved(path),
         Ok(Ok(Shown::Directory(listing))) => text_as("text/html; charset=utf-8", listing),
         Ok(Ok(Shown::File(content))) => text(StatusCode::OK, content),
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -23,6 +24,16 @@ pub async fn answer(root: &Path, path: &str) -> Response<Body> {
         Ok(Err(error)) => text(StatusCode::FORBIDDEN, format!("{error}\n")),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
+}
+
+/// The names in a directory lead on from a path that ends with a slash.
+fn moved(path: &str) -> Response<Body> {
+    let name = path.rsplit('/').next().filter(|name| !name.is_empty());
+    let mut answer = text(StatusCode::MOVED_PERMANENTLY, "");
+    if let Ok(place) = HeaderValue::from_str(&format!("{}/", name.unwrap_or("logs"))) {
+        answer.headers_mut().insert(header::LOCATION, place);
+    }
+    answer
 }
 
 enum Shown {
@@ -115,6 +126,11 @@ mod tests {
         );
         assert_eq!(get(&root, "/sys<log").await, (200, "line\n".to_owned()));
         assert_eq!(get(&root, "/none").await.0, 404);
+        for (path, place) in [("", "logs/"), ("/pods", "pods/")] {
+            let answer = answer(&root, path).await;
+            assert_eq!(answer.status(), StatusCode::MOVED_PERMANENTLY, "{path}");
+            assert_eq!(answer.headers()[header::LOCATION], place);
+        }
         for path in ["/../shadow", "/pods/../../shadow"] {
             assert_eq!(get(&root, path).await.0, 400, "{path}");
         }

@@ -130,6 +130,8 @@ pub struct Meter {
     pub pod_logs: PathBuf,
     /// Where the runtime listens.
     runtime_socket: Option<PathBuf>,
+    /// When this agent began.
+    began: Timestamp,
     rates: Mutex<Rates>,
     /// Held by who looks at the file systems of claims.
     claims_turn: Arc<tokio::sync::Mutex<()>>,
@@ -151,6 +153,7 @@ impl Meter {
             root,
             pod_logs,
             runtime_socket: None,
+            began: Timestamp::now(),
             rates: Mutex::default(),
             claims_turn: Arc::default(),
         }
@@ -295,8 +298,8 @@ impl Meter {
         } else {
             Some(self.more(&stats).await?)
         };
-        let booted = machine::booted();
-        Ok(summary::summary(&self.node_name, booted, &stats, more.as_ref()))
+        let since = (machine::booted(), self.began);
+        Ok(summary::summary(&self.node_name, since, &stats, more.as_ref()))
     }
 
     /// What `/metrics/cadvisor` shows: everything but directories, which nobody there asks for.

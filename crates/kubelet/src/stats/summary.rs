@@ -31,20 +31,29 @@ pub struct More {
     pub open: HashMap<String, Open>,
 }
 
-/// The summary; without `more`, what `only_cpu_and_memory=true` asks for.
-pub fn summary(node_name: &str, booted: Option<Timestamp>, stats: &NodeStats, more: Option<&More>) -> Value {
+/// The summary; without `more`, what `only_cpu_and_memory=true` asks for. The machine `booted` before the agent `began`.
+pub fn summary(
+    node_name: &str,
+    (booted, began): (Option<Timestamp>, Timestamp),
+    stats: &NodeStats,
+    more: Option<&More>,
+) -> Value {
     let at = stats.measured.at;
     let mut node = usage(&stats.measured);
     node.insert("nodeName".into(), json!(node_name));
     put(&mut node, "startTime", booted.map(time));
-    let part = |name: &str, measured: &Measured| {
+    let part = |name: &str, started: Option<Timestamp>, measured: &Measured| {
         let mut part = usage(measured);
         part.insert("name".into(), json!(name));
-        put(&mut part, "startTime", booted.map(time));
+        put(&mut part, "startTime", started.map(time));
         Value::Object(part)
     };
-    let runtime = stats.runtime.as_ref().map(|runtime| part("runtime", runtime));
-    let parts = [part("kubelet", &stats.own), part("pods", &stats.all_pods)];
+    let runtime = stats.runtime.as_ref();
+    let runtime = runtime.map(|runtime| part("runtime", booted, runtime));
+    let parts = [
+        part("kubelet", Some(began), &stats.own),
+        part("pods", booted, &stats.all_pods),
+    ];
     node.insert(
         "systemContainers".into(),
         parts.into_iter().chain(runtime).collect(),

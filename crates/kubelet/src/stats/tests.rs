@@ -92,6 +92,12 @@ async fn n11_summary_has_node_pods_and_containers() {
     let meter = meter(dir.path());
     let all = meter.summary(false).await.unwrap();
     assert_eq!(all["node"]["nodeName"], "n1");
+    let own = &all["node"]["systemContainers"][0];
+    let began = meter.began.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    assert_eq!(
+        (&own["name"], &own["startTime"]),
+        (&json!("kubelet"), &json!(began))
+    );
     assert!(all["node"]["memory"]["workingSetBytes"].as_u64().unwrap() > 0);
     assert!(all["node"]["fs"]["capacityBytes"].as_u64().unwrap() > 0);
     assert!(all["node"]["rlimit"]["maxpid"].as_u64().unwrap() > 0);
