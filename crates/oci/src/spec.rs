@@ -1,6 +1,6 @@
 //! The JSON documents of an OCI image, as far as they are written and read here.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
 /// Media type of an image index.
@@ -32,7 +32,11 @@ pub struct Descriptor {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
     /// Free annotations.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -77,7 +81,7 @@ pub struct Index {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
     /// What is in the archive.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     pub manifests: Vec<Descriptor>,
 }
 
@@ -93,7 +97,7 @@ pub struct Manifest {
     /// The image configuration.
     pub config: Descriptor,
     /// Layers, lowest first.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     pub layers: Vec<Descriptor>,
 }
 
@@ -108,7 +112,7 @@ pub struct ImageConfig {
     /// `linux`.
     pub os: String,
     /// How to run it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     pub config: RunConfig,
     /// Uncompressed layers.
     pub rootfs: RootFs,
@@ -118,22 +122,52 @@ pub struct ImageConfig {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct RunConfig {
     /// User, or `uid[:gid]`.
-    #[serde(rename = "User", default, skip_serializing_if = "String::is_empty")]
+    #[serde(
+        rename = "User",
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "String::is_empty"
+    )]
     pub user: String,
     /// `NAME=value`.
-    #[serde(rename = "Env", default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "Env",
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub env: Vec<String>,
     /// Program and its fixed arguments.
-    #[serde(rename = "Entrypoint", default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "Entrypoint",
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub entrypoint: Vec<String>,
     /// Arguments that a pod's `args` replaces.
-    #[serde(rename = "Cmd", default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "Cmd",
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub cmd: Vec<String>,
     /// Working directory.
-    #[serde(rename = "WorkingDir", default, skip_serializing_if = "String::is_empty")]
+    #[serde(
+        rename = "WorkingDir",
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "String::is_empty"
+    )]
     pub working_dir: String,
     /// Free labels.
-    #[serde(rename = "Labels", default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        rename = "Labels",
+        default,
+        deserialize_with = "given",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub labels: BTreeMap<String, String>,
 }
 
@@ -144,6 +178,7 @@ pub struct RootFs {
     #[serde(rename = "type")]
     pub kind: String,
     /// Lowest first.
+    #[serde(default, deserialize_with = "given")]
     pub diff_ids: Vec<String>,
 }
 
@@ -157,5 +192,42 @@ pub struct DockerManifest {
     #[serde(default)]
     pub repo_tags: Option<Vec<String>>,
     /// Paths of the layers in the archive, lowest first.
+    #[serde(default, deserialize_with = "given")]
     pub layers: Vec<String>,
+}
+
+/// Reads `null` as nothing: what is written by programs in Go says that of every empty list and map.
+fn given<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_configuration_as_docker_saves_it_is_read() {
+        let run = json!({"User": "", "Env": ["A=b"], "Entrypoint": ["/pause"], "Cmd": null, "WorkingDir": "/",
+            "Volumes": null, "OnBuild": null, "Labels": null});
+        let config = json!({"architecture": "amd64", "os": "linux", "config": run,
+            "rootfs": {"type": "layers", "diff_ids": null}});
+        let config: ImageConfig = serde_json::from_value(config).unwrap();
+        let expected = RunConfig {
+            env: vec!["A=b".to_owned()],
+            entrypoint: vec!["/pause".to_owned()],
+            working_dir: "/".to_owned(),
+            ..RunConfig::default()
+        };
+        assert_eq!(config.config, expected);
+        assert!(config.rootfs.diff_ids.is_empty());
+        let without: ImageConfig = serde_json::from_value(json!({"architecture": "amd64", "os": "linux",
+            "config": null, "rootfs": {"type": "layers", "diff_ids": []}}))
+        .unwrap();
+        assert_eq!(without.config, RunConfig::default());
+    }
 }
