@@ -72,7 +72,9 @@ impl Invariants {
         }
         let kind = commit.key.kind;
         let ours = matches!(commit.by, Actor::Controllers | Actor::Scheduler);
-        if state.quiet && ours && kind != &EVENTS && kind.plural != "events" && kind != &LEASES {
+        let is_side_note =
+            kind == &EVENTS || kind.plural == "events" || kind == &LEASES || takes_back_disruption(commit);
+        if state.quiet && ours && !is_side_note {
             state.broken = Some(format!(
                 "written though nothing was to be done: {}",
                 describe(commit)
@@ -325,6 +327,19 @@ pub fn describe(commit: &Commit) -> String {
         commit.key.name,
         brief(commit)
     )
+}
+
+/// A pod that was to go and is still there says so no more: two minutes later, however quiet it is by then.
+fn takes_back_disruption(commit: &Commit) -> bool {
+    let says = |pod: &Option<Arc<Value>>, status: &str| {
+        let conditions = pod
+            .as_ref()
+            .and_then(|pod| pod["status"]["conditions"].as_array());
+        let is_so =
+            |condition: &Value| condition["type"] == "DisruptionTarget" && condition["status"] == status;
+        conditions.is_some_and(|conditions| conditions.iter().any(is_so))
+    };
+    commit.key.kind == &PODS && says(&commit.old, "True") && says(&commit.new, "False")
 }
 
 /// What of an object a person who looks for a fault wants to see.
