@@ -18,7 +18,7 @@ mod preempt;
 mod recursive;
 pub mod repeated;
 pub mod resize;
-mod restart_all;
+pub mod restart_all;
 mod start;
 pub mod status;
 mod stop;

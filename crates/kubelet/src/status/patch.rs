@@ -35,13 +35,17 @@ const OWN_FIELDS: &[&str] = &[
 /// Lists that a strategic patch would merge where they are meant as a whole.
 const WHOLE_LISTS: &[&str] = &["hostIPs", "podIPs"];
 
+/// Fields that stay what they are once they are told: of its start an agent that was restarted does not know better, and
+/// the class an API server never lets change, also of a mirror for which it took amounts from a LimitRange that the static
+/// pod's own definition knows nothing of.
+const KEPT: &[&str] = &["startTime", "qosClass"];
+
 /// What to send so that the status of the object `uid` becomes `wanted`; `None` when it is that already.
 pub fn patch(uid: &str, current: &PodStatus, wanted: &PodStatus) -> Option<Value> {
     let (current, wanted) = (fields(current), fields(wanted));
     let mut status = Map::new();
     for &field in OWN_FIELDS {
-        // The first start time is kept: an agent that was restarted does not know better.
-        let known = field == "startTime" && current.contains_key(field);
+        let known = KEPT.contains(&field) && current.contains_key(field);
         match (current.get(field), wanted.get(field)) {
             (old, Some(new)) if old != Some(new) && !known => {
                 let mut new = new.clone();
@@ -166,6 +170,15 @@ mod tests {
             ],
         }});
         assert_eq!(patch("u", &old, &new), Some(want));
+    }
+
+    #[test]
+    fn the_class_of_a_mirror_stays_the_one_that_its_api_server_found() {
+        let class = |class: &str| status(json!({"qosClass": class}));
+        assert_eq!(patch("u", &class("Burstable"), &class("BestEffort")), None);
+        assert_eq!(patch("u", &class("Burstable"), &status(json!({}))), None);
+        let want = json!({"metadata": {"uid": "u"}, "status": {"qosClass": "BestEffort"}});
+        assert_eq!(patch("u", &status(json!({})), &class("BestEffort")), Some(want));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Brings the API server to what is on the board.
 use super::board::{Board, Local, Page, Sent};
+use super::lasting::with_lasting_ends;
 use super::patch::patch;
 use crate::mirror::{self, Refusals, Upkeep, View, decide, refusal};
 use crate::pods::PodsHandle;
@@ -302,7 +303,7 @@ async fn settle_status(
     };
     let mut current = object.clone();
     let known = object.status.clone().unwrap_or_default();
-    if let Some(patch) = patch(uid(object), &known, status) {
+    if let Some(patch) = patch(uid(object), &known, &with_lasting_ends(object, status)) {
         if let Some(sent) = &page.sent
             && sent.uid == uid(object)
             && sent.status == *status
