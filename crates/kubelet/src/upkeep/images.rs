@@ -63,12 +63,13 @@ impl Room {
     }
 }
 
-/// An image, and since when this agent knows it and has not seen it in use.
+/// An image, and since when this agent knows it and has not seen it in use. One that was there before the agent may be of
+/// any age, and is not young.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
     id: String,
     bytes: u64,
-    first_seen: Instant,
+    first_seen: Option<Instant>,
     last_used: Instant,
     in_use: bool,
 }
@@ -82,7 +83,10 @@ fn plan<'a>(known: &'a [Known], policy: &Policy, wanted: u64, now: Instant) -> V
         let too_old = policy
             .age_max
             .is_some_and(|age| now.duration_since(image.last_used) > age);
-        let needed = freed < wanted && now.duration_since(image.first_seen) >= policy.age_min;
+        let is_young = image
+            .first_seen
+            .is_some_and(|seen| now.duration_since(seen) < policy.age_min);
+        let needed = freed < wanted && !is_young;
         if too_old || needed {
             freed += image.bytes;
         }
@@ -90,6 +94,9 @@ fn plan<'a>(known: &'a [Known], policy: &Policy, wanted: u64, now: Instant) -> V
     });
     idle
 }
+
+/// Since when an image is known, if it was not there before the agent, and when it was in use last.
+type Seen = (Option<Instant>, Instant);
 
 /// Looks after the images of a runtime. All copies know the same of them.
 #[derive(Clone)]
@@ -102,8 +109,8 @@ pub struct Images {
     access: Arc<Access>,
     node_name: String,
     policy: Policy,
-    /// Since when they are known, and when they were in use last, by id.
-    seen: Arc<Mutex<HashMap<String, (Instant, Instant)>>>,
+    /// By id; `None` until somebody has looked.
+    seen: Arc<Mutex<Option<HashMap<String, Seen>>>>,
     failures: u32,
 }
 
@@ -196,7 +203,9 @@ impl Images {
             match self.runtime.remove_image(&image.id).await {
                 Ok(()) => {
                     tracing::info!(image = image.id, bytes = image.bytes, "unused image removed");
-                    self.seen.lock().remove(&image.id);
+                    if let Some(seen) = self.seen.lock().as_mut() {
+                        seen.remove(&image.id);
+                    }
                     freed += image.bytes;
                 }
                 Err(error) => tracing::warn!(image = image.id, %error, "cannot remove an unused image"),
@@ -242,11 +251,13 @@ impl Images {
         used.extend(pods.iter().flat_map(|record| of_volumes(&record.pod)));
         let now = Instant::now();
         let mut seen = self.seen.lock();
+        let unknown = (seen.is_some().then_some(now), now);
         let known: Vec<Known> = images
             .iter()
             .map(|image| {
                 let in_use = is_used(image, &used);
-                let (first_seen, last_used) = seen.get(&image.id).copied().unwrap_or((now, now));
+                let before = seen.as_ref().and_then(|seen| seen.get(&image.id));
+                let (first_seen, last_used) = before.copied().unwrap_or(unknown);
                 Known {
                     id: image.id.clone(),
                     bytes: image.size,
@@ -256,10 +267,10 @@ impl Images {
                 }
             })
             .collect();
-        *seen = known
+        let ages = known
             .iter()
-            .map(|image| (image.id.clone(), (image.first_seen, image.last_used)))
-            .collect();
+            .map(|image| (image.id.clone(), (image.first_seen, image.last_used)));
+        *seen = Some(ages.collect());
         Ok(known)
     }
 
@@ -305,7 +316,7 @@ mod tests {
         let known = |(id, size, seen, used, in_use): &(&str, u64, u32, u32, bool)| Known {
             id: (*id).to_owned(),
             bytes: size << 20,
-            first_seen: now - *seen * MINUTE,
+            first_seen: Some(now - *seen * MINUTE),
             last_used: now - *used * MINUTE,
             in_use: *in_use,
         };
@@ -346,39 +357,46 @@ mod tests {
         let begun = Instant::now();
         let known = images.look().await.unwrap();
         assert_eq!(known.len(), 1);
-        assert!(known[0].first_seen <= begun && known[0].last_used <= begun);
+        assert_eq!(known[0].first_seen, None);
+        assert!(known[0].last_used <= begun);
     }
 
     #[tokio::test]
     async fn young_images_stay_where_the_node_is_short_and_who_asks_for_room_knows_their_age() {
         let runtime = Arc::<FakeRuntime>::default();
-        runtime.images.lock().push(v1::Image {
-            id: "sha256:a".into(),
-            size: 7,
-            ..v1::Image::default()
-        });
+        let pull = |id: &str, size| {
+            runtime.images.lock().push(v1::Image {
+                id: id.into(),
+                size,
+                ..v1::Image::default()
+            });
+        };
         let shared = (PodsHandle::default(), Arc::default());
         let configuration = KubeletConfiguration::default();
-        let mut collection = Images::new(runtime, Recorder::disabled(), shared, "n1".into(), &configuration);
-        let mut eviction = collection.clone();
-        collection.begin().await;
-        let freed = eviction.round(Some(u64::MAX)).await;
-        assert!(
-            matches!(freed, Err(ImageError::TooLittle { freed: 0, .. })),
-            "{freed:?}"
+        let mut collection = Images::new(
+            runtime.clone(),
+            Recorder::disabled(),
+            shared,
+            "n1".into(),
+            &configuration,
         );
+        let mut eviction = collection.clone();
+        let mut freed = async || match eviction.round(Some(u64::MAX)).await {
+            Err(ImageError::TooLittle { freed, .. }) => freed,
+            other => panic!("{other:?}"),
+        };
+        pull("sha256:a", 7);
+        collection.begin().await;
+        assert_eq!(freed().await, 7, "it was there before the agent");
+        runtime.images.lock().clear();
+        pull("sha256:b", 5);
+        assert_eq!(freed().await, 0);
         let long_ago = Instant::now()
             .checked_sub(configuration.image_minimum_gc_age.0)
             .unwrap();
-        collection
-            .seen
-            .lock()
-            .insert("sha256:a".into(), (long_ago, long_ago));
-        let freed = eviction.round(Some(u64::MAX)).await;
-        assert!(
-            matches!(freed, Err(ImageError::TooLittle { freed: 7, .. })),
-            "{freed:?}"
-        );
+        let old = HashMap::from([("sha256:b".to_owned(), (Some(long_ago), long_ago))]);
+        *collection.seen.lock() = Some(old);
+        assert_eq!(freed().await, 5);
     }
 
     #[test]
