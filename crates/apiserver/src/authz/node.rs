@@ -47,6 +47,8 @@ pub fn decide(server: &ApiServer, node: &str, asked: &Attributes) -> Decision {
             "create" | "delete" => Decision::Allow(None),
             _ => Decision::deny(""),
         },
+        // It shows the whole pod.
+        ("", "pods/status") if verb == "get" => allow_if(is_bound(server, node, asked), no_relation()),
         ("", "pods/status") => plain(matches!(verb, "update" | "patch")),
         ("", "pods/eviction") => plain(verb == "create"),
         ("", "secrets") if read => allow_if(

@@ -192,6 +192,7 @@ async fn s10_a_node_sees_itself_and_its_own() {
         (PODS.to_owned(), 403),
         (format!("{PODS}/here"), 200),
         // As a part it is as whole.
+        (format!("{PODS}/here/status"), 200),
         (format!("{PODS}/there/status"), 403),
     ] {
         assert_eq!(node.get(&path).await.code, code, "{path}");
