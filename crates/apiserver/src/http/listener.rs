@@ -31,6 +31,9 @@ const HEADER_TIME_MAX: Duration = Duration::from_secs(32);
 const STREAMS_MAX: u32 = 250;
 /// What a connection of HTTP/1.1 buffers either way: two frames of a list, and so much of a request's head.
 const HTTP1_BUFFER_BYTES: usize = 128 * 1024;
+/// A request's head over HTTP/2, as long as over HTTP/1.1: selectors of long lists and tokens of members of many groups
+/// are longer than the 16 KiB that there are otherwise, and clients send nothing that is longer than they were told.
+const HTTP2_HEAD_BYTES: u32 = 128 * 1024;
 /// A client that is told to leave has so long to say that it has heard it.
 const GOODBYE_TIME: Duration = Duration::from_secs(1);
 /// Pause after the system refuses a connection (it is out of file descriptors).
@@ -178,6 +181,7 @@ async fn connection(
     builder
         .http2()
         .timer(TokioTimer::new())
+        .max_header_list_size(HTTP2_HEAD_BYTES)
         .max_concurrent_streams(STREAMS_MAX);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);

@@ -41,6 +41,16 @@ async fn watch(sender: &mut SendRequest<Full<Bytes>>) -> Incoming {
     sender.send_request(request).await.unwrap().into_body()
 }
 
+/// Go's clients send no head that is longer than the server says it takes.
+#[tokio::test]
+async fn a_long_selector_is_read_over_http2() {
+    let served = Served::start(|_, _| {}).await;
+    let (mut sender, _) = second(&served).await;
+    let values: Vec<String> = (0..5000).map(|n| format!("v{n}")).collect();
+    let path = format!("{CONFIGMAPS}?labelSelector=k+in+({})", values.join(","));
+    assert_eq!(asks(&mut sender, &path).await.unwrap(), 200);
+}
+
 /// Clients know that they may be told to leave, and when: nothing that they asked is lost by it.
 #[tokio::test]
 async fn idle_connections_are_told_to_leave_and_those_with_a_watch_are_kept() {
