@@ -98,7 +98,7 @@ impl Settled {
         self.totals.status()
     }
 
-    /// Whether every pod that counts is of the current revision.
+    /// Whether every pod is of the current revision, on nodes that should have none as well.
     pub fn is_updated(&self) -> bool {
         self.totals.is_updated()
     }
@@ -159,6 +159,21 @@ mod tests {
             None,
         );
         assert!(!settled.is_updated(), "a rollout looks at all nodes");
+        settled.observe(&name(2), Some(running), None);
+        assert!(settled.is_updated());
+        let elsewhere = |updated| OnNode {
+            desired: false,
+            updated,
+            ..running
+        };
+        // It goes once there are enough others, wherever the last one of them becomes available.
+        settled.observe(&name(9), Some(elsewhere(false)), None);
+        assert!(!settled.is_updated(), "an old pod is left where none belongs");
+        settled.observe(&name(9), Some(elsewhere(true)), None);
+        assert!(settled.is_updated());
+        settled.observe(&name(9), Some(elsewhere(false)), None);
+        settled.observe(&name(9), None, None);
+        assert!(settled.is_updated());
     }
 
     #[test]

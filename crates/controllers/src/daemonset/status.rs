@@ -56,6 +56,8 @@ pub struct Totals {
     ready: i32,
     available: i32,
     updated: i32,
+    /// Nodes that should have no pod and have one of an old revision, which an update takes away.
+    left_over: i32,
 }
 
 impl Totals {
@@ -72,6 +74,7 @@ impl Totals {
     fn count(&mut self, node: OnNode, by: i32) {
         if !node.desired {
             self.misscheduled += by * i32::from(node.has_pod);
+            self.left_over += by * i32::from(node.has_pod && !node.updated);
             return;
         }
         self.desired += by;
@@ -81,9 +84,9 @@ impl Totals {
         self.updated += by * i32::from(node.updated);
     }
 
-    /// Whether every pod that counts is of the current revision.
+    /// Whether every pod is of the current revision, on nodes that should have none as well.
     pub fn is_updated(&self) -> bool {
-        self.updated == self.current
+        self.updated == self.current && self.left_over == 0
     }
 
     /// The numbers of the status.
