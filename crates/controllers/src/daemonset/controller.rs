@@ -183,14 +183,15 @@ impl Triggers {
         self.pods.pod(change);
     }
 
-    fn revision(&self, change: &Change<RevisionView>) {
+    pub(super) fn revision(&self, change: &Change<RevisionView>) {
         let revision = change.latest();
         match self
             .pods
             .owner(&revision.key.namespace, revision.controller.as_ref())
         {
-            // Our own creation: the sync that made it knows.
-            Some(_) if change.old.is_none() => {}
+            // Mostly our own creation, and the sync that made it knows. But for somebody else's, which may be the current
+            // one from now on, what was found of each node no longer holds, whenever the next look is.
+            Some(set) if change.old.is_none() => self.dirty.all(&set.key),
             Some(set) => self.all(&set.key),
             None if revision.controller.is_none() => {
                 let namespace = &revision.key.namespace;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::DaemonSets;
 use super::controller::Triggers;
 use super::sync::SyncError;
-use crate::cache::{BY_CONTROLLER, Cache, DaemonSet, NodeView, cached};
+use crate::cache::{BY_CONTROLLER, Cache, DaemonSet, NodeView, RevisionView, cached};
 use crate::testing::server;
 
 fn set() -> Value {
@@ -195,4 +195,31 @@ async fn c18_a_node_wakes_a_set_by_labels_and_taints_alone_and_when_its_pod_belo
     assert!(woken, "its pod no longer belongs there");
     let (_, woken) = changed(&tainted, |node| node.spec.get_or_insert_default().taints = None);
     assert!(woken, "its pod belongs there again");
+}
+
+/// Upstream's controller takes such a revision for the current one at its next sync, whatever that is for.
+#[tokio::test]
+async fn a_revision_that_appears_wakes_nobody_but_the_next_look_is_at_everything() {
+    let cache = Arc::new(Cache::default());
+    let (client, _) = server(|_, _, _| (500, Value::Null));
+    let sets = DaemonSets::new(client, &cache);
+    let triggers = Triggers::new(&cache, &sets.queue, &sets.dirty, &sets.awaited);
+    cache
+        .daemon_sets
+        .store()
+        .apply(serde_json::from_value(set()).unwrap());
+    let key = ObjectKey::new("ns", "d");
+    sets.dirty.take(&key);
+    let revision = json!({"metadata": {"name": "d-other", "namespace": "ns", "uid": "r", "resourceVersion": "7",
+        "labels": {"app": "d", "controller-revision-hash": "other"}, "ownerReferences": [
+            {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "uid": "d-uid", "controller": true}]},
+        "data": {}, "revision": 2});
+    triggers.revision(&Change {
+        old: None,
+        new: Some(cached::<RevisionView>(serde_json::from_value(revision).unwrap())),
+        listed: false,
+    });
+    sets.dirty.node(&key, &"n".into());
+    assert!(sets.dirty.take(&key).all);
+    assert!(sets.queue.is_empty());
 }
