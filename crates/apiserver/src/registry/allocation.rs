@@ -128,7 +128,7 @@ async fn allocate_addresses(call: &Call, service: &mut Value) -> Result<Vec<Guar
 
 /// The IPAddress of a Service's address, if there is none yet: clients may ask for it as soon as they have the Service.
 fn address_object(server: &ApiServer, service: &Value) -> Option<Guard> {
-    let ip: IpAddr = services::text(service, "clusterIP").parse().ok()?;
+    let ip = services::cluster_address(services::text(service, "clusterIP"))?;
     let resource = resources::find("networking.k8s.io", "v1", "ipaddresses")?;
     let storage = server.cache.storage(resource)?;
     let key = resource.key("", &ip.to_string());
@@ -172,7 +172,7 @@ pub fn offered(cidr: &Value) -> Vec<ServiceRange> {
 
 fn note(service: &Value, taken: &mut Taken) {
     let addresses = service["spec"]["clusterIPs"].as_array().into_iter().flatten();
-    let parsed = addresses.filter_map(|a| a.as_str()?.parse::<IpAddr>().ok());
+    let parsed = addresses.filter_map(|address| services::cluster_address(address.as_str()?));
     taken.addresses.extend(parsed);
     let ports = service["spec"]["ports"].as_array().into_iter().flatten();
     let of_nodes = ports.map(|port| &port["nodePort"]);
@@ -249,6 +249,18 @@ mod tests {
         assert_eq!(
             assigned(json!({"clusterIP": "10.96.1.6"}), &taken).unwrap_err(),
             "spec.clusterIPs: Invalid value: [\"10.96.1.6\"]: failed to allocate IP 10.96.1.6: provided IP is already allocated"
+        );
+        let otherwise = assigned(json!({"clusterIP": "10.96.1.006"}), &taken).unwrap_err();
+        assert!(otherwise.ends_with("already allocated"), "{otherwise}");
+        let spec = assigned(
+            json!({"clusterIP": "10.96.0.011", "clusterIPs": ["10.96.0.011"]}),
+            &taken,
+        )
+        .unwrap();
+        assert_eq!(
+            (&spec["clusterIP"], &spec["clusterIPs"]),
+            (&json!("10.96.0.11"), &json!(["10.96.0.11"])),
+            "as it is meant, which is not octal"
         );
         assert!(
             assigned(json!({"clusterIP": "11.0.0.1"}), &taken)

@@ -6,6 +6,7 @@ use super::meaning::{fill, items_at};
 use super::rules::Rules;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 
 /// Where Services are stored.
 pub const STORAGE: &str = "services/specs";
@@ -79,6 +80,21 @@ fn is_externally_accessible(service: &Value) -> bool {
 
 pub fn text<'v>(service: &'v Value, key: &str) -> &'v str {
     service["spec"][key].as_str().unwrap_or_default()
+}
+
+/// The address that somebody gave a Service. Zeros before its numbers mean nothing, as with upstream: they don't make
+/// them octal.
+pub fn cluster_address(text: &str) -> Option<IpAddr> {
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    let mut parts = text.split('.');
+    let mut octets = [0u8; 4];
+    for octet in &mut octets {
+        let digits = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
+        *octet = parts.next().filter(digits)?.parse().ok()?;
+    }
+    parts.next().is_none().then(|| IpAddr::from(octets))
 }
 
 fn default(service: &mut Value) {
@@ -161,6 +177,7 @@ fn keep_addresses(new: &mut Value, old: &Value) {
     if !has_cluster_ip(old) {
         return;
     }
+    restore_spelling(new, old);
     let (had, has) = (text(old, "clusterIP"), text(new, "clusterIP"));
     // Clients that know only the one address say nothing of the list, or leave it as it was.
     let same_list = new["spec"]["clusterIPs"] == old["spec"]["clusterIPs"];
@@ -183,6 +200,20 @@ fn keep_addresses(new: &mut Value, old: &Value) {
             new["spec"][key] = value.clone();
         }
     }
+}
+
+/// An address that is only written otherwise than it is stored has not changed.
+fn restore_spelling(new: &mut Value, old: &Value) {
+    let (had, has) = (text(old, "clusterIP"), text(new, "clusterIP"));
+    let meant = cluster_address(has);
+    if had == has || meant.is_none() || meant != cluster_address(had) {
+        return;
+    }
+    let spec = &mut new["spec"];
+    if spec["clusterIPs"][0] == spec["clusterIP"] {
+        spec["clusterIPs"] = old["spec"]["clusterIPs"].clone();
+    }
+    spec["clusterIP"] = old["spec"]["clusterIP"].clone();
 }
 
 fn keep_ports(new: &mut Value, old: &Value) {
@@ -247,5 +278,38 @@ mod tests {
         new["spec"]["type"] = json!("ExternalName");
         keep_what_was_given(&mut new, &old);
         assert_eq!(new["spec"].get("clusterIP"), None);
+    }
+
+    #[test]
+    fn zeros_before_the_numbers_of_an_address_mean_nothing() {
+        let address = |text: &str| cluster_address(text).map(|address| address.to_string());
+        for (text, meant) in [
+            ("10.96.0.011", "10.96.0.11"),
+            ("010.096.000.0009", "10.96.0.9"),
+            ("10.96.0.11", "10.96.0.11"),
+            ("fd00::011", "fd00::11"),
+        ] {
+            assert_eq!(address(text).as_deref(), Some(meant), "{text}");
+        }
+        for bad in [
+            "",
+            "None",
+            "10.96.0",
+            "10.96.0.1.2",
+            "10.96.0.+1",
+            "10.96..1",
+            "10.96.0.0256",
+            "10.96.0.0x9",
+        ] {
+            assert_eq!(address(bad), None, "{bad}");
+        }
+        let old =
+            json!({"spec": {"type": "ClusterIP", "clusterIP": "10.96.0.11", "clusterIPs": ["10.96.0.11"]}});
+        for list in [json!(null), json!(["10.96.0.011"])] {
+            let mut new =
+                json!({"spec": {"type": "ClusterIP", "clusterIP": "10.96.0.011", "clusterIPs": list}});
+            keep_what_was_given(&mut new, &old);
+            assert_eq!(new, old, "it is the same address");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::own_call;
 use crate::ApiServer;
 use crate::resources;
+use crate::resources::services::cluster_address;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -55,7 +56,7 @@ fn plan(services: &[Value], existing: &[Value]) -> Plan {
     let mut wanted: BTreeMap<String, Value> = BTreeMap::new();
     for service in services {
         let ips = service["spec"]["clusterIPs"].as_array().into_iter().flatten();
-        for ip in ips.filter_map(|ip| ip.as_str()?.parse::<IpAddr>().ok()) {
+        for ip in ips.filter_map(|ip| cluster_address(ip.as_str()?)) {
             wanted.insert(ip.to_string(), object(ip, &service["metadata"]));
         }
     }

@@ -1,6 +1,6 @@
 //! The address of one Service, and the families that go with it.
 use super::{ServiceRange, Taken};
-use crate::resources::services::text;
+use crate::resources::services::{cluster_address, text};
 use crate::status::{Cause, cause};
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -33,7 +33,7 @@ pub(super) fn assign_address(
         }
         given if given == had => (wanted.clone(), false),
         given => {
-            let Ok(address) = given.parse::<IpAddr>() else {
+            let Some(address) = cluster_address(given) else {
                 let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
                 return Err(vec![cause::invalid("spec.clusterIPs[0]", &json!(given), why)]);
             };
@@ -84,11 +84,10 @@ fn assign_families(
     {
         return Ok(families);
     }
-    let of_address = match text(service, "clusterIP").parse::<IpAddr>() {
-        Ok(IpAddr::V4(_)) => Some("IPv4"),
-        Ok(IpAddr::V6(_)) => Some("IPv6"),
-        Err(_) => None,
-    };
+    let of_address = cluster_address(text(service, "clusterIP")).map(|address| match address {
+        IpAddr::V4(_) => "IPv4",
+        IpAddr::V6(_) => "IPv6",
+    });
     let mut causes = Vec::new();
     if policy == "SingleStack" && families.len() > 1 {
         causes.push(cause::invalid(

@@ -1,5 +1,5 @@
 //! What a Service may be.
-use super::{has_cluster_ip, is_externally_accessible, needs_health_check, text};
+use super::{cluster_address, has_cluster_ip, is_externally_accessible, needs_health_check, text};
 use crate::resources::validation::{self, address, invalid, list};
 use crate::status::{Cause, cause};
 use orlop_api::names;
@@ -291,8 +291,10 @@ fn addresses(service: &Value) -> Vec<Cause> {
         causes.push(cause::invalid("spec.clusterIPs", &spec["clusterIPs"], why));
     } else if single != "None" {
         for (number, ip) in all.iter().enumerate() {
-            let field = format!("spec.clusterIPs[{number}]");
-            causes.extend(address::ip(ip.as_str().unwrap_or_default(), &field));
+            let ip = ip.as_str().unwrap_or_default();
+            if cluster_address(ip).is_none() {
+                causes.extend(address::ip(ip, &format!("spec.clusterIPs[{number}]")));
+            }
         }
     }
     if all.len() > 2 {

@@ -224,6 +224,18 @@ async fn a_services_address_is_an_object_at_once() {
     }
 }
 
+/// "IPv4 Service Type ClusterIP with leading zeros should work interpreted as decimal"
+#[tokio::test]
+async fn zeros_before_the_numbers_of_an_address_are_no_octal() {
+    let admin = Cluster::start().await.admin();
+    let spec = json!({"clusterIP": "10.96.0.011", "ports": [{"port": 7180}]});
+    let mut made = admin.post(SERVICES, service("s", spec)).await.ok();
+    assert_eq!(made["spec"]["clusterIPs"], json!(["10.96.0.11"]));
+    made["spec"]["clusterIP"] = json!("10.96.0.011");
+    let now = admin.put(&format!("{SERVICES}/s"), made).await.ok();
+    assert_eq!(now["spec"]["clusterIP"], "10.96.0.11");
+}
+
 /// Endpoints and slices that lead nowhere are refused.
 #[tokio::test]
 async fn endpoints_are_addresses() {
