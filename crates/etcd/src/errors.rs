@@ -33,6 +33,33 @@ pub fn message_too_large(size: usize, limit: usize) -> Status {
     ))
 }
 
+/// And of messages that are compressed, or said to be something else.
+pub fn unknown_compression(name: &str) -> Status {
+    Status::unimplemented(format!(
+        "grpc: Decompressor is not installed for grpc-encoding {name:?}"
+    ))
+}
+
+pub fn unknown_format(flag: u8) -> Status {
+    Status::internal(format!("grpc: received unexpected payload format {flag}"))
+}
+
+pub fn compressed_by_nothing() -> Status {
+    Status::internal("grpc: compressed flag set with identity or empty encoding")
+}
+
+pub fn not_decompressed(error: &std::io::Error) -> Status {
+    Status::internal(format!(
+        "grpc: failed to decompress the received message: {error}"
+    ))
+}
+
+pub fn decompressed_too_large(limit: usize) -> Status {
+    Status::resource_exhausted(format!(
+        "grpc: received message after decompression larger than max {limit}"
+    ))
+}
+
 pub fn too_many_requests() -> Status {
     Status::resource_exhausted("etcdserver: too many requests")
 }

@@ -37,7 +37,7 @@ where
             return Status::unimplemented(text).into_http().map(Answer::other);
         }
     };
-    let asked: HealthCheckRequest = match unary::message(request.into_body(), REQUEST_BYTES_MAX).await {
+    let asked: HealthCheckRequest = match unary::message(request, REQUEST_BYTES_MAX).await {
         Ok(asked) => asked,
         Err(status) => return status.into_http().map(Answer::other),
     };

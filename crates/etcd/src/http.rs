@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
+use tonic::codec::CompressionEncoding::Gzip;
 use tower::Service;
 
 /// A client that does not finish its handshake in this time is dropped.
@@ -178,11 +179,13 @@ pub(crate) struct Services {
 impl Services {
     pub(crate) fn new(face: Face) -> Self {
         Self {
-            kv: PbKvServer::new(face.clone()).max_decoding_message_size(face.limits.message_bytes()),
-            watch: PbWatchServer::new(face.clone()),
-            lease: PbLeaseServer::new(face.clone()),
-            cluster: PbClusterServer::new(face.clone()),
-            maintenance: PbMaintenanceServer::new(face.clone()),
+            kv: PbKvServer::new(face.clone())
+                .accept_compressed(Gzip)
+                .max_decoding_message_size(face.limits.message_bytes()),
+            watch: PbWatchServer::new(face.clone()).accept_compressed(Gzip),
+            lease: PbLeaseServer::new(face.clone()).accept_compressed(Gzip),
+            cluster: PbClusterServer::new(face.clone()).accept_compressed(Gzip),
+            maintenance: PbMaintenanceServer::new(face.clone()).accept_compressed(Gzip),
             face,
         }
     }
@@ -217,7 +220,7 @@ impl Services {
         let limit = self.face.limits.message_bytes();
         let face = &self.face;
         match request.uri().path() {
-            _ if !unary::is_plain(&request) => self.other(request).await.map(Answer::other),
+            _ if !unary::takes(&request) => self.other(request).await.map(Answer::other),
             "/etcdserverpb.KV/Range" => {
                 let range = move |asked| async move { face.encoded_range(asked).await };
                 unary::call(request, limit, range).await

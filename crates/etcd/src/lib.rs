@@ -16,6 +16,7 @@ mod auth;
 mod authority;
 mod calls;
 mod cluster;
+mod compression;
 mod convert;
 mod downgrade;
 mod encoded;

@@ -1,5 +1,6 @@
 //! Calls of one message and one answer, which the hot methods are: without the layers that streams need.
 use crate::calls::Running;
+use crate::compression::Compression;
 use crate::errors;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures::{Stream, StreamExt};
@@ -16,14 +17,10 @@ use tonic::{Code, Status};
 pub const PREFIX_BYTES: usize = 5;
 pub const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const ENCODING: &str = "grpc-encoding";
 
-/// Whether a request is a call that this module takes: gRPC, and not compressed.
-pub fn is_plain<B>(request: &Request<B>) -> bool {
-    let encoding = request.headers().get(ENCODING);
-    request.method() == Method::POST
-        && is_call(request)
-        && encoding.is_none_or(|encoding| encoding.as_bytes() == b"identity")
+/// Whether a request is a call that this module takes.
+pub fn takes<B>(request: &Request<B>) -> bool {
+    request.method() == Method::POST && is_call(request)
 }
 
 /// Whether a request is gRPC's, by the kind of its body.
@@ -44,7 +41,7 @@ where
     B: HttpBody<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let answered = match message(request.into_body(), bytes_max).await {
+    let answered = match message(request, bytes_max).await {
         Ok(asked) => answer(asked).await,
         Err(status) => Err(status),
     };
@@ -81,13 +78,14 @@ pub fn stream(messages: impl Stream<Item = Result<Bytes, Status>> + Send + 'stat
 }
 
 /// Reads the one message of a call.
-pub async fn message<M, B>(body: B, bytes_max: usize) -> Result<M, Status>
+pub async fn message<M, B>(request: Request<B>, bytes_max: usize) -> Result<M, Status>
 where
     M: Message + Default,
     B: HttpBody<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let mut body = std::pin::pin!(body);
+    let compression = Compression::of(request.headers())?;
+    let mut body = std::pin::pin!(request.into_body());
     let mut first = Bytes::new();
     // Messages of some size come in several pieces.
     let mut joined = BytesMut::new();
@@ -114,9 +112,6 @@ where
     };
     let [flag, length @ ..] = *prefix;
     let length = u32::from_be_bytes(length) as usize;
-    if flag != 0 {
-        return Err(Status::unimplemented("compressed messages are not taken"));
-    }
     if length > bytes_max {
         return Err(errors::message_too_large(length, bytes_max));
     }
@@ -124,7 +119,12 @@ where
     if whole.len() != length {
         return Err(Status::internal("the message is not as long as it says"));
     }
-    M::decode(whole).map_err(|error| Status::internal(error.to_string()))
+    let message = match flag {
+        0 => whole,
+        1 => compression.undo(&whole, bytes_max)?,
+        other => return Err(errors::unknown_format(other)),
+    };
+    M::decode(message).map_err(|error| Status::internal(error.to_string()))
 }
 
 /// An answer as it goes over the wire.
@@ -237,7 +237,8 @@ mod tests {
         let frames: Vec<_> = pieces
             .map(|piece| Ok::<_, Infallible>(Frame::data(piece)))
             .collect();
-        message(StreamBody::new(futures::stream::iter(frames)), 1000).await
+        let body = StreamBody::new(futures::stream::iter(frames));
+        message(Request::new(body), 1000).await
     }
 
     #[tokio::test]
@@ -259,10 +260,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_message_is_refused_with_the_reason() {
-        let cases: [(&[u8], tonic::Code, &str); 6] = [
+        let cases: [(&[u8], tonic::Code, &str); 7] = [
             (b"", tonic::Code::Internal, "Missing request message."),
             (&[0, 0, 0], tonic::Code::Internal, "Missing request message."),
-            (&[1, 0, 0, 0, 0], tonic::Code::Unimplemented, "compressed"),
+            (&[1, 0, 0, 0, 0], tonic::Code::Internal, "compressed flag set"),
+            (&[2, 0, 0, 0, 0], tonic::Code::Internal, "payload format 2"),
             (&[0, 0, 0, 0, 2, 10], tonic::Code::Internal, "not as long"),
             (&[0, 0, 0, 0, 1, 10], tonic::Code::Internal, "decode"),
             (

@@ -40,12 +40,10 @@ where
         "/v3electionpb.Election/Proclaim" => call!(election::proclaim),
         "/v3electionpb.Election/Leader" => call!(election::leader),
         "/v3electionpb.Election/Resign" => call!(election::resign),
-        "/v3electionpb.Election/Observe" => {
-            match unary::message(request.into_body(), REQUEST_BYTES_MAX).await {
-                Ok(asked) => unary::stream(election::observe(face.clone(), asked)),
-                Err(status) => status.into_http().map(Answer::other),
-            }
-        }
+        "/v3electionpb.Election/Observe" => match unary::message(request, REQUEST_BYTES_MAX).await {
+            Ok(asked) => unary::stream(election::observe(face.clone(), asked)),
+            Err(status) => status.into_http().map(Answer::other),
+        },
         path => Status::unimplemented(format!("unknown method {path}"))
             .into_http()
             .map(Answer::other),
