@@ -91,25 +91,22 @@ pub fn compare(compare: PbCompare) -> Result<Compare, Status> {
         3 => CompareResult::NotEqual,
         other => return Err(unknown("compare result", other)),
     };
-    let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
     let target = match PbCompareTarget::try_from(compare.target) {
         Ok(target) => target,
         Err(_) => return Err(unknown("compare target", compare.target)),
     };
     // The union may be left out, or hold another target's value: that counts as zero.
+    let number = match (target, &compare.target_union) {
+        (PbCompareTarget::Version, Some(PbTargetUnion::Version(number)))
+        | (PbCompareTarget::Create, Some(PbTargetUnion::CreateRevision(number)))
+        | (PbCompareTarget::Mod, Some(PbTargetUnion::ModRevision(number))) => *number,
+        _ => 0,
+    };
+    let (number, result) = counted(number, result);
     let target = match (target, compare.target_union) {
-        (PbCompareTarget::Version, Some(PbTargetUnion::Version(version))) => {
-            CompareTarget::Version(unsigned(version))
-        }
-        (PbCompareTarget::Version, _) => CompareTarget::Version(0),
-        (PbCompareTarget::Create, Some(PbTargetUnion::CreateRevision(at))) => {
-            CompareTarget::CreateRevision(Revision(unsigned(at)))
-        }
-        (PbCompareTarget::Create, _) => CompareTarget::CreateRevision(Revision(0)),
-        (PbCompareTarget::Mod, Some(PbTargetUnion::ModRevision(at))) => {
-            CompareTarget::ModRevision(Revision(unsigned(at)))
-        }
-        (PbCompareTarget::Mod, _) => CompareTarget::ModRevision(Revision(0)),
+        (PbCompareTarget::Version, _) => CompareTarget::Version(number),
+        (PbCompareTarget::Create, _) => CompareTarget::CreateRevision(Revision(number)),
+        (PbCompareTarget::Mod, _) => CompareTarget::ModRevision(Revision(number)),
         (PbCompareTarget::Value, Some(PbTargetUnion::Value(value))) => CompareTarget::Value(value.into()),
         (PbCompareTarget::Value, _) => CompareTarget::Value(bytes::Bytes::new()),
         (PbCompareTarget::Lease, Some(PbTargetUnion::Lease(lease))) => CompareTarget::Lease(LeaseId(lease)),
@@ -123,6 +120,60 @@ pub fn compare(compare: PbCompare) -> Result<Compare, Status> {
     })
 }
 
+/// A comparison with a number, as the store makes it, whose numbers begin at zero: all of them are greater than what is
+/// below.
+fn counted(number: i64, result: CompareResult) -> (u64, CompareResult) {
+    match (u64::try_from(number), result) {
+        (Ok(number), _) => (number, result),
+        // True of none,
+        (Err(_), CompareResult::Equal | CompareResult::Less) => (0, CompareResult::Less),
+        // and true of all: none comes as far.
+        (Err(_), CompareResult::Greater | CompareResult::NotEqual) => (u64::MAX, CompareResult::NotEqual),
+    }
+}
+
 fn unknown(what: &str, number: i32) -> Status {
     Status::invalid_argument(format!("etcdserver: unknown {what} {number}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Face, Member};
+    use etcd_client::proto::PbTxnRequest;
+    use orlop_store::embedded::EmbeddedStore;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_number_of_a_key_is_greater_than_one_below_zero() {
+        let face = Face::new(EmbeddedStore::in_memory().unwrap(), Member::named("m"));
+        let put = PbPutRequest {
+            key: b"there".to_vec(),
+            ..PbPutRequest::default()
+        };
+        face.put_key(put).await.unwrap();
+        // Equal, greater, less, not equal.
+        for (result, holds) in [(0, false), (1, true), (2, false), (3, true)] {
+            for (target, number) in [
+                (0, PbTargetUnion::Version(-1)),
+                (1, PbTargetUnion::CreateRevision(-1)),
+                (2, PbTargetUnion::ModRevision(i64::MIN)),
+            ] {
+                for key in ["there", "not there"] {
+                    let compare = PbCompare {
+                        result,
+                        target,
+                        key: key.into(),
+                        target_union: Some(number.clone()),
+                        ..PbCompare::default()
+                    };
+                    let asked = PbTxnRequest {
+                        compare: vec![compare.clone()],
+                        ..PbTxnRequest::default()
+                    };
+                    let answer = face.transact(asked).await.unwrap();
+                    assert_eq!(answer.succeeded, holds, "{compare:?}");
+                }
+            }
+        }
+    }
 }
