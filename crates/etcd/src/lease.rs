@@ -67,8 +67,12 @@ impl PbLeaseService for Face {
         let (answers, stream) = mpsc::channel(ANSWERS_WAITING_MAX);
         let face = self.clone();
         tokio::spawn(async move {
-            while let Ok(Some(request)) = requests.message().await {
-                let answer = face.keep_alive(request.id).await;
+            loop {
+                let answer = match requests.message().await {
+                    Ok(Some(request)) => face.keep_alive(request.id).await,
+                    Ok(None) => return,
+                    Err(unreadable) => Err(unreadable),
+                };
                 let over = answer.is_err();
                 if answers.send(answer).await.is_err() || over {
                     return;

@@ -65,6 +65,16 @@ struct Running {
     task: JoinHandle<()>,
 }
 
+impl Running {
+    /// Of a watch that the store gave up before it began, and whose client has still to cancel it.
+    fn over() -> Self {
+        Self {
+            asked: mpsc::unbounded_channel().0,
+            task: tokio::spawn(async {}),
+        }
+    }
+}
+
 impl Session {
     async fn run(mut self, mut requests: Streaming<PbWatchRequest>) {
         loop {
@@ -72,10 +82,18 @@ impl Session {
                 request = requests.message() => request,
                 () = self.responses.closed() => return,
             };
-            let Ok(Some(request)) = request else {
-                // The client has said all; its watches go on until it leaves.
-                self.responses.closed().await;
-                return;
+            let request = match request {
+                Ok(Some(request)) => request,
+                Ok(None) => {
+                    // The client has said all; its watches go on until it leaves.
+                    self.responses.closed().await;
+                    return;
+                }
+                Err(unreadable) => {
+                    // It may have gone.
+                    let _ = self.responses.send(Err(unreadable)).await;
+                    return;
+                }
             };
             let alive = match request.request_union {
                 Some(PbWatchRequestUnion::CreateRequest(create)) => {
@@ -162,14 +180,12 @@ impl Session {
         let (stream, progress) = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                let end = shape::ended(
-                    error,
-                    PbWatchResponse {
-                        watch_id: id,
-                        ..self.response()
-                    },
-                );
-                return self.send(end).await;
+                let response = PbWatchResponse {
+                    watch_id: id,
+                    ..self.response()
+                };
+                self.watches.insert(id, Running::over());
+                return self.send(shape::ended(error, response)).await;
             }
         };
         let (sender, asked) = mpsc::unbounded_channel();
@@ -276,12 +292,20 @@ impl Wanted {
 mod tests {
     use super::*;
     use crate::Member;
+    use crate::http::Services;
+    use etcd_client::proto::PbPutRequest;
+    use http_body_util::{BodyExt, Full};
+    use orlop_store::Store;
     use orlop_store::embedded::EmbeddedStore;
+    use std::time::Duration;
+    use tonic::Code;
 
-    #[tokio::test]
-    async fn a_client_that_only_asks_for_progress_is_not_remembered_without_end() {
-        let face = Face::new(EmbeddedStore::in_memory().unwrap(), Member::named("m"));
-        let (responses, mut stream) = mpsc::channel(1);
+    fn face() -> Face {
+        Face::new(EmbeddedStore::in_memory().unwrap(), Member::named("m"))
+    }
+
+    fn session(face: Face, waiting_max: usize) -> (Session, mpsc::Receiver<Result<PbWatchResponse, Status>>) {
+        let (responses, stream) = mpsc::channel(waiting_max);
         let session = Session {
             _counted: face.counters.watch_streams.one(),
             face,
@@ -290,6 +314,76 @@ mod tests {
             next_id: 0,
             progress: Arc::new(Semaphore::new(PROGRESS_WAITING_MAX)),
         };
+        (session, stream)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_watch_that_is_given_up_at_once_has_its_id_until_it_is_cancelled() {
+        let face = face();
+        for _ in 0..3 {
+            let put = PbPutRequest {
+                key: b"a".to_vec(),
+                ..PbPutRequest::default()
+            };
+            face.put_key(put).await.unwrap();
+        }
+        face.store.compact(Revision(3)).await.unwrap();
+        let (mut session, mut stream) = session(face, 8);
+        let wanted = || Wanted {
+            start: "a".into(),
+            end: None,
+            from: Some(Revision(2)),
+            is_before_history: false,
+            id: 7,
+            sending: Sending {
+                kinds: Kinds {
+                    puts: true,
+                    deletes: true,
+                },
+                previous: false,
+                fragments: false,
+                progress: false,
+            },
+        };
+        assert!(session.create(wanted()).await);
+        assert!(session.create(wanted()).await);
+        assert!(session.cancel(7).await);
+        assert!(session.create(wanted()).await);
+        let mut told = || {
+            let response = stream.try_recv().unwrap().unwrap();
+            let compacted = response.compact_revision;
+            (response.watch_id, response.created, response.canceled, compacted)
+        };
+        assert_eq!(told(), (7, true, false, 0));
+        assert_eq!(told(), (7, false, true, 3));
+        // The second one was refused, the first one's end is confirmed, and then the id is free.
+        assert_eq!(told(), (NO_WATCH, true, true, 0));
+        assert_eq!(told(), (7, false, true, 0));
+        assert_eq!(told(), (7, true, false, 0));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stream_of_what_is_no_message_ends_with_the_reason() {
+        let services = Services::new(face());
+        for method in ["Watch/Watch", "Lease/LeaseKeepAlive"] {
+            let garbage: &[u8] = &[0, 0, 0, 0, 1, 0xff];
+            let request = http::Request::builder()
+                .method("POST")
+                .uri(format!("/etcdserverpb.{method}"))
+                .header("content-type", "application/grpc")
+                .body(Full::new(bytes::Bytes::from_static(garbage)))
+                .unwrap();
+            let body = services.answer(request).await.into_body();
+            let whole = tokio::time::timeout(Duration::from_secs(20), body.collect()).await;
+            let whole = whole.expect("the stream goes on").unwrap();
+            let status = Status::from_header_map(whole.trailers().unwrap()).unwrap();
+            assert_eq!(status.code(), Code::Internal, "{method}: {status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_only_asks_for_progress_is_not_remembered_without_end() {
+        let (session, mut stream) = session(face(), 1);
         assert!(session.send(session.response()).await);
         for _ in 0..1000 {
             session.progress();
