@@ -57,7 +57,7 @@ impl Scheduler {
                 Met::Made { claim, .. } => self.world.forget_selection(claim),
             }
         }
-        if self.take_back(pod, node) {
+        if self.take_back(pod) {
             if !met.is_empty() || pending.nominated.is_some() {
                 self.forget_room(&pod.key, &pod.uid).await;
             }
@@ -137,7 +137,7 @@ impl Scheduler {
 
     /// The pod doesn't hold its part of the node after all, if it still waits; whether it does. Of one that is bound all the
     /// same, or gone, its own event tells, and what that says stays.
-    fn take_back(&self, pod: &Cached<PodView>, node: &Arc<str>) -> bool {
+    fn take_back(&self, pod: &Cached<PodView>) -> bool {
         let now = Instant::now();
         let mut state = self.state();
         // Under the lock: an event that is seen from here on is told of after this.
@@ -145,10 +145,9 @@ impl Scheduler {
         if !known.is_some_and(|known| known.uid == pod.uid && matches!(known.object, PodView::Pending(_))) {
             return false;
         }
-        state.cluster.release(&pod.key);
-        state.nominate(&pod.key, None, now);
         // Others may have waited for what it would have taken.
-        state.queue.happened_on(node, now);
+        state.left(&pod.key, now);
+        state.nominate(&pod.key, None, now);
         state.queue.retry(&pod.key, now);
         drop(state);
         self.changed.notify_one();

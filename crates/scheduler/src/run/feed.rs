@@ -9,6 +9,21 @@ use crate::known::world::NamespaceView;
 
 use super::Scheduler;
 
+/// Whether a pod on a node is other company than it was, to those who mind that: most of what is told of it is how it does.
+fn is_other_company(old: Option<&PodView>, new: &PodView) -> bool {
+    let company = |pod: &PodView| match pod {
+        PodView::Bound {
+            node,
+            terminating,
+            family,
+            traits,
+            ..
+        } => Some((node.clone(), *terminating, *family, traits.clone())),
+        _ => None,
+    };
+    old.and_then(company) != company(new)
+}
+
 impl Scheduler {
     pub(super) fn pod(&self, change: &Change<PodView>) {
         let now = Instant::now();
@@ -26,13 +41,15 @@ impl Scheduler {
             let freed = state.arrived(key, node, now);
             // One pod more helps only those who wait for company, one that takes less all.
             let old = change.old.as_ref().map(|old| &old.object);
+            let is_other = is_other_company(old, &pod.object);
             let resized = matches!(old, Some(PodView::Bound { takes: before, .. })
                 if !before.leaves_the_same(&holder.takes));
             state.cluster.hold(key, node, holder);
             if resized {
                 state.queue.happened_on(node, now);
             }
-            if !state.queue.happened_to_a_pod(now) && !resized && !regated && !freed {
+            let minded = is_other && state.queue.happened_to_a_pod(now);
+            if !minded && !resized && !regated && !freed {
                 return;
             }
         } else if let Some(PodView::Pending(pending)) = change.new.as_ref().map(|pod| &pod.object)
@@ -60,13 +77,8 @@ impl Scheduler {
         } else {
             state.queue.forget(key);
             let freed = state.nominate(key, None, now);
-            match state.cluster.release(key) {
-                Some(node) => {
-                    state.queue.happened_on(&node, now);
-                    state.queue.happened_to_a_pod(now);
-                }
-                None if freed || regated => {}
-                None => return,
+            if !state.left(key, now) && !freed && !regated {
+                return;
             }
         }
         drop(state);
@@ -130,9 +142,35 @@ impl Scheduler {
             .is_none_or(|old| node.may_fit_differently(old));
         state.cluster.put_node(node.clone());
         if differs {
-            state.queue.happened_on(name, Instant::now());
+            state.changed_node(name, Instant::now());
             drop(state);
             self.changed.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use orlop_client::informer::Projection;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn how_a_pod_does_is_nothing_to_those_who_mind_whom_they_are_with() {
+        let pod = |metadata: Value, phase: &str| {
+            let mut pod = json!({"metadata": metadata, "spec": {"nodeName": "n", "containers": []},
+                "status": {"phase": phase}});
+            pod["metadata"]["name"] = json!("p");
+            PodView::project(serde_json::from_value(pod).unwrap())
+        };
+        let web = || json!({"labels": {"app": "web"}});
+        let running = pod(web(), "Running");
+        assert!(!is_other_company(Some(&pod(web(), "Pending")), &running));
+        assert!(is_other_company(None, &running), "it has come");
+        assert!(is_other_company(Some(&pod(json!({}), "Running")), &running));
+        let mut going = web();
+        going["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        assert!(is_other_company(Some(&running), &pod(going, "Running")));
     }
 }

@@ -28,6 +28,23 @@ impl State {
         self.given_back(before, Some(node), now)
     }
 
+    /// A pod holds nothing any more; whether it held anything. Those whom that may help are tried again, after their
+    /// back-off.
+    pub(super) fn left(&mut self, pod: &ObjectKey, now: Instant) -> bool {
+        let Some(node) = self.cluster.release(pod) else {
+            return false;
+        };
+        self.queue.happened_on(&node, now);
+        self.queue.happened_to_a_pod(now);
+        true
+    }
+
+    /// A node came, or is another one now: where it is counts also for who may not go there but minds those who are.
+    pub(super) fn changed_node(&mut self, node: &str, now: Instant) {
+        self.queue.happened_on(node, now);
+        self.queue.happened_to_a_pod(now);
+    }
+
     /// Those who may want the room are tried again, after their back-off: also who was kept away by the pod's rules, and
     /// has none itself.
     fn given_back(&mut self, before: Option<Arc<str>>, kept: Option<&str>, now: Instant) -> bool {
@@ -48,7 +65,7 @@ mod tests {
 
     use super::*;
     use crate::run::queue::Queue;
-    use crate::testing::{cluster, pending};
+    use crate::testing::{cluster, hold, pending};
 
     #[test]
     fn who_waits_for_room_is_tried_again_when_its_pod_goes_elsewhere() {
@@ -76,5 +93,32 @@ mod tests {
         assert!(!frees(&|state| state.arrived(&first, "a", start)));
         assert!(frees(&|state| state.arrived(&first, "b", start)));
         assert!(!frees(&|state| state.arrived(&other, "b", start)));
+    }
+
+    #[test]
+    fn who_minds_others_is_told_of_other_nodes_and_of_pods_that_leave_them() {
+        let start = Instant::now();
+        let pinned = ObjectKey::new("ns", "pinned");
+        let wakes = |minds: bool, change: &dyn Fn(&mut State)| {
+            let mut state = State {
+                cluster: cluster(json!({"a": {}, "b": {}})),
+                queue: Queue::default(),
+                gated: HashSet::new(),
+            };
+            hold(&mut state.cluster, "there", "b", 0, 1);
+            state.queue.put(&pinned, 0, Some(vec!["a".into()]), minds, start);
+            assert_eq!(state.queue.next(start).as_ref(), Some(&pinned));
+            state.queue.unschedulable(&pinned, start);
+            change(&mut state);
+            state.queue.lengths().backing_off == 1
+        };
+        let moved = |state: &mut State| state.changed_node("b", start);
+        assert!(wakes(true, &moved));
+        assert!(!wakes(false, &moved), "it may not go there");
+        let left = |state: &mut State| assert!(state.left(&ObjectKey::new("ns", "there"), start));
+        assert!(wakes(true, &left));
+        assert!(!wakes(false, &left));
+        let nobody = |state: &mut State| assert!(!state.left(&ObjectKey::new("ns", "nobody"), start));
+        assert!(!wakes(true, &nobody));
     }
 }
