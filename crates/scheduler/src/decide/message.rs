@@ -15,6 +15,8 @@ pub struct Refusals {
     nodes: usize,
     reasons: BTreeMap<String, usize>,
     helpful: usize,
+    /// Rules of others are among the reasons.
+    unwelcome: bool,
     /// Why no node was asked at all.
     whole: Option<String>,
 }
@@ -42,6 +44,12 @@ impl Refusals {
             *self.reasons.entry(reason.to_string()).or_default() += 1;
         }
         self.helpful += usize::from(reasons.iter().all(Reason::preemption_helps));
+        self.unwelcome |= reasons.contains(&Reason::ExistingPodsAntiAffinity);
+    }
+
+    /// Whether some node would do if it weren't for the rules of pods that are there.
+    pub fn is_unwelcome(&self) -> bool {
+        self.unwelcome
     }
 
     /// One node is refused by somebody else, and whether other pods' leaving might help.
@@ -127,6 +135,16 @@ mod tests {
              preemption: 0/3 nodes are available: 1 No preemption victims found for incoming pod, \
              2 Preemption is not helpful for scheduling."
         );
+    }
+
+    #[test]
+    fn who_is_kept_away_by_the_rules_of_others_is_unwelcome() {
+        let mut refusals = Refusals::of(2);
+        refusals.add(&[Reason::PodAntiAffinity]);
+        assert!(!refusals.is_unwelcome(), "those are its own rules");
+        refusals.add(&[Reason::ExistingPodsAntiAffinity]);
+        refusals.add(&insufficient(4));
+        assert!(refusals.is_unwelcome());
     }
 
     #[test]

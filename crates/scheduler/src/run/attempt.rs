@@ -162,6 +162,9 @@ impl Scheduler {
                 }
             }
             Ok(Decision::Unschedulable(refusals)) => {
+                if refusals.is_unwelcome() {
+                    state.queue.minds_others(key);
+                }
                 state.queue.unschedulable(key, Instant::now());
                 let (cluster, rules) = (&mut state.cluster, &profile.rules);
                 let outcome = if extenders.mind_room() {
@@ -243,6 +246,7 @@ impl Scheduler {
             },
             Outcome::Evict(victims) => {
                 self.metrics.preempted(Some(victims.victims.len()));
+                state.queue.takes_its_time(key);
                 let nominee = (victims.node.clone(), pending.nominee());
                 state.nominate(key, Some(nominee), now);
                 for pod in &victims.displaced {

@@ -2,7 +2,8 @@
 //!
 //! A pod is *active* (to be tried now, by priority, then by arrival), *backing off* (to be tried
 //! at a time), or *waiting* (until something relevant happens, at most five minutes). What is
-//! relevant to a pod confined to one node is what happens to that node.
+//! relevant to a pod confined to one node is what happens to that node. Where nobody is active, one
+//! that backs off because something relevant happened is tried before its time.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -27,8 +28,14 @@ struct Waiter {
     attempts: u32,
     tried: Instant,
     confined_to: Option<Vec<Arc<str>>>,
+    /// It may be tried before its back-off is over: not twice in a row, so that what happens all the time doesn't have
+    /// everybody tried all the time, not after an error, and not while room is made for it.
+    hurries: bool,
     state: State,
 }
+
+/// Who is tried first: by priority, then by arrival.
+type Rank = (Reverse<i32>, u64, ObjectKey);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -66,7 +73,9 @@ pub struct Lengths {
 #[derive(Debug)]
 pub struct Queue {
     waiters: HashMap<ObjectKey, Waiter>,
-    active: BTreeSet<(Reverse<i32>, u64, ObjectKey)>,
+    active: BTreeSet<Rank>,
+    /// Waiters who back off and may be tried where nobody is active.
+    hasty: BTreeSet<Rank>,
     due: BTreeSet<(Instant, ObjectKey)>,
     by_node: HashMap<Arc<str>, HashSet<ObjectKey>>,
     /// Due waiters confined to no node.
@@ -108,6 +117,7 @@ impl Queue {
         Self {
             waiters: HashMap::new(),
             active: BTreeSet::new(),
+            hasty: BTreeSet::new(),
             due: BTreeSet::new(),
             by_node: HashMap::new(),
             anywhere: HashSet::new(),
@@ -146,18 +156,24 @@ impl Queue {
     ) {
         let known = self.remove(pod);
         self.arrivals += 1;
-        let (arrival, since, attempts, tried) = known.map_or((self.arrivals, now, 0, now), |known| {
-            (known.arrival, known.since, known.attempts, known.tried)
-        });
-        let waiter = Waiter {
-            priority,
-            arrival,
-            since,
-            attempts,
-            tried,
-            confined_to,
-            state: State::Trying,
+        let waiter = match known {
+            Some(known) => Waiter {
+                priority,
+                confined_to,
+                ..known
+            },
+            None => Waiter {
+                priority,
+                arrival: self.arrivals,
+                since: now,
+                attempts: 0,
+                tried: now,
+                confined_to,
+                hurries: true,
+                state: State::Trying,
+            },
         };
+        let (tried, attempts) = (waiter.tried, waiter.attempts);
         self.waiters.insert(pod.clone(), waiter);
         if minds_company {
             self.company.insert(pod.clone());
@@ -192,8 +208,13 @@ impl Queue {
         if old == State::Active {
             self.active.remove(&rank);
         }
-        if state == State::Active {
-            self.active.insert(rank);
+        if matches!(old, State::BackingOff(_)) {
+            self.hasty.remove(&rank);
+        }
+        match state {
+            State::Active => drop(self.active.insert(rank)),
+            State::BackingOff(_) if waiter.hurries => drop(self.hasty.insert(rank)),
+            _ => {}
         }
         if let Some(at) = old.due() {
             self.backing_off -= usize::from(matches!(old, State::BackingOff(_)));
@@ -233,9 +254,27 @@ impl Queue {
         {
             self.set(&pod, State::Active);
         }
-        let (_, _, pod) = self.active.first().cloned()?;
+        let is_due = !self.active.is_empty();
+        let next = if is_due {
+            self.active.first()
+        } else {
+            self.hasty.first()
+        };
+        let (_, _, pod) = next.cloned()?;
         self.set(&pod, State::Trying);
+        if let Some(waiter) = self.waiters.get_mut(&pod) {
+            waiter.hurries = is_due;
+        }
         Some(pod)
+    }
+
+    /// Room is made for the pod: it isn't tried before its back-off is over.
+    pub fn takes_its_time(&mut self, pod: &ObjectKey) {
+        if let Some(waiter) = self.waiters.get_mut(pod) {
+            waiter.hurries = false;
+            self.hasty
+                .remove(&(Reverse(waiter.priority), waiter.arrival, pod.clone()));
+        }
     }
 
     /// The cluster is looked at for the pod that is being tried. What happens from here on, while others are asked about it,
@@ -252,10 +291,20 @@ impl Queue {
     /// The pod fits nowhere: it waits until something relevant happens, unless that has happened by now.
     pub fn unschedulable(&mut self, pod: &ObjectKey, now: Instant) {
         let seen = self.looked_for.take_if(|(looked_for, _)| looked_for == pod);
-        if seen.is_some_and(|(_, happened)| happened) {
-            return self.retry(pod, now);
+        let waiter = self.waiters.get(pod);
+        // It changed while it was being tried: another pod than the one that was looked at waits now.
+        let is_another = waiter.is_some_and(|waiter| waiter.state != State::Trying);
+        if is_another || seen.is_some_and(|(_, happened)| happened) {
+            return self.back_off(pod, now);
         }
         self.failed(pod, now, |_| State::Waiting(now + WAIT_MAX));
+    }
+
+    /// Rules of others keep the pod away: what happens to them concerns it from now on.
+    pub fn minds_others(&mut self, pod: &ObjectKey) {
+        if self.waiters.contains_key(pod) {
+            self.company.insert(pod.clone());
+        }
     }
 
     /// What the pod waits for came to nothing: it is tried again, after its back-off.
@@ -265,6 +314,11 @@ impl Queue {
 
     /// Something went wrong that time may heal: it is tried again after its back-off.
     pub fn retry(&mut self, pod: &ObjectKey, now: Instant) {
+        self.takes_its_time(pod);
+        self.back_off(pod, now);
+    }
+
+    fn back_off(&mut self, pod: &ObjectKey, now: Instant) {
         let backoff = self.backoff;
         self.failed(pod, now, |attempts| {
             State::BackingOff(now + backoff.after(attempts))

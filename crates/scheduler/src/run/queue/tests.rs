@@ -29,6 +29,7 @@ fn a_pod_waits_for_what_concerns_it_and_for_its_backoff() {
     queue.put(&key("pinned"), 0, Some(vec!["a".into()]), false, start);
     assert_eq!(queue.next(start), Some(key("pinned")));
     queue.unschedulable(&key("pinned"), start);
+    queue.takes_its_time(&key("pinned"));
     let lengths = |active, backing_off, waiting| Lengths {
         active,
         backing_off,
@@ -49,6 +50,7 @@ fn a_pod_waits_for_what_concerns_it_and_for_its_backoff() {
     assert_eq!(queue.next(seconds(start, 1)), Some(key("pinned")));
     assert_eq!(queue.lengths(), lengths(1, 0, 0));
     queue.unschedulable(&key("pinned"), seconds(start, 1));
+    queue.takes_its_time(&key("pinned"));
     queue.happened_on("a", seconds(start, 2));
     assert_eq!(queue.next(seconds(start, 2)), None, "the second back-off is 2 s");
     assert_eq!(queue.next(seconds(start, 3)), Some(key("pinned")));
@@ -58,6 +60,72 @@ fn a_pod_waits_for_what_concerns_it_and_for_its_backoff() {
         Some(key("pinned")),
         "tried again after five minutes"
     );
+}
+
+#[test]
+fn a_pod_that_may_fit_now_is_tried_before_its_time_where_nobody_else_is_to_be() {
+    let start = Instant::now();
+    let mut queue = Queue::default();
+    queue.put(&key("waits"), 5, None, false, start);
+    assert_eq!(queue.next(start), Some(key("waits")));
+    queue.unschedulable(&key("waits"), start);
+    assert_eq!(queue.next(start), None, "nothing has happened");
+    queue.happened_on("a", start);
+    queue.put(&key("new"), 0, None, false, start);
+    assert_eq!(queue.next(start), Some(key("new")));
+    assert_eq!(queue.next(start), Some(key("waits")));
+    queue.unschedulable(&key("waits"), start);
+    queue.happened_on("a", start);
+    assert_eq!(queue.next(start), None, "not twice in a row");
+    assert_eq!(queue.next(seconds(start, 2)), Some(key("waits")));
+    queue.unschedulable(&key("waits"), seconds(start, 2));
+    queue.happened_on("a", seconds(start, 2));
+    assert_eq!(
+        queue.next(seconds(start, 2)),
+        Some(key("waits")),
+        "its time had come since"
+    );
+    queue.forget(&key("waits"));
+    assert!(queue.hasty.is_empty());
+}
+
+#[test]
+fn a_pod_that_an_error_befell_waits_for_its_time() {
+    let start = Instant::now();
+    let mut queue = Queue::default();
+    queue.put(&key("p"), 0, None, false, start);
+    queue.next(start);
+    queue.retry(&key("p"), start);
+    queue.happened_on("a", start);
+    assert_eq!(queue.next(start), None);
+    assert_eq!(queue.next(seconds(start, 1)), Some(key("p")));
+}
+
+#[test]
+fn a_pod_that_changes_while_it_is_tried_is_tried_again() {
+    let start = Instant::now();
+    let mut queue = Queue::default();
+    queue.put(&key("p"), 0, None, false, start);
+    queue.next(start);
+    queue.put(&key("p"), 0, None, false, start);
+    queue.unschedulable(&key("p"), start);
+    assert_eq!(
+        queue.waiters[&key("p")].state,
+        State::BackingOff(start + BACKOFF_MIN)
+    );
+    assert_eq!(queue.past(&key("p")), Some((1, start)));
+}
+
+#[test]
+fn whom_the_rules_of_others_keep_away_is_woken_by_what_happens_to_them_elsewhere() {
+    let start = Instant::now();
+    let mut queue = Queue::default();
+    queue.put(&key("p"), 0, Some(vec!["a".into()]), false, start);
+    queue.next(start);
+    queue.minds_others(&key("p"));
+    queue.unschedulable(&key("p"), start);
+    assert!(queue.happened_to_a_pod(seconds(start, 2)));
+    assert_eq!(queue.next(seconds(start, 2)), Some(key("p")));
 }
 
 #[test]
