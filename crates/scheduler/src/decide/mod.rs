@@ -26,6 +26,9 @@ pub use judge::{Judge, Others};
 pub use message::Refusals;
 use score::{Feasible, scored};
 
+/// Why no node is asked where a pod is for several by name at once.
+const TERMS_CONFLICT: &str = "pod affinity terms conflict";
+
 /// What becomes of a pod.
 #[derive(Debug)]
 pub enum Decision {
@@ -97,14 +100,16 @@ pub fn survey(
     profile: &Profile,
 ) -> Survey {
     let nodes = cluster.len();
+    let nowhere = |why: String| Survey {
+        refusals: Refusals::whole(nodes, why),
+        ..Survey::default()
+    };
+    if pod.confined_to.as_ref().is_some_and(Vec::is_empty) {
+        return nowhere(TERMS_CONFLICT.to_owned());
+    }
     let judge = match Judge::of(key, pod, cluster, world, &profile.rules) {
         Ok(judge) => judge,
-        Err(why) => {
-            return Survey {
-                refusals: Refusals::whole(nodes, why),
-                ..Survey::default()
-            };
-        }
+        Err(why) => return nowhere(why),
     };
     if let Some(first) = first
         && let Some(candidate) = cluster.candidate(first)

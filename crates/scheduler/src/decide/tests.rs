@@ -245,6 +245,19 @@ fn a_daemon_pod_only_ever_goes_to_its_node() {
 }
 
 #[test]
+fn a_pod_that_is_for_two_nodes_at_once_is_for_none() {
+    let mut cluster = cluster(json!({"a": {}, "b": {}}));
+    let named = |node: &str| json!({"key": "metadata.name", "operator": "In", "values": [node]});
+    let spec = json!({"containers": [], "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+        {"nodeSelectorTerms": [{"matchFields": [named("a"), named("b")]}]}}}});
+    assert_eq!(
+        decided(&pending(spec), &mut cluster),
+        "0/2 nodes are available: pod affinity terms conflict. preemption: 0/2 nodes are available: 2 Preemption is not \
+         helpful for scheduling."
+    );
+}
+
+#[test]
 fn soft_taints_and_preferred_affinity_only_lower_the_score() {
     let soft = json!({"spec": {"taints": [{"key": "k", "effect": "PreferNoSchedule"}]}});
     assert_eq!(
