@@ -4,6 +4,7 @@ mod affinity;
 pub mod binding;
 mod copies;
 mod exclusive;
+pub mod hint;
 mod judge;
 mod message;
 pub mod preempt;

@@ -250,6 +250,11 @@ impl Cluster {
         self.nodes
     }
 
+    /// What is remembered of a node, if it is there.
+    pub fn node(&self, name: &str) -> Option<Arc<Cached<NodeView>>> {
+        self.entries.get(name)?.node.clone()
+    }
+
     /// One node.
     pub fn candidate(&mut self, name: &str) -> Option<Candidate<'_>> {
         let entry = self.entries.get_mut(name)?;

@@ -146,7 +146,7 @@ impl Scheduler {
             return false;
         }
         // Others may have waited for what it would have taken.
-        state.left(&pod.key, now);
+        state.left(&pod.key, now, |pod, node| self.could_be_on(pod, node));
         state.nominate(&pod.key, None, now);
         state.queue.retry(&pod.key, now);
         drop(state);

@@ -1,11 +1,13 @@
 //! What informers tell becomes who is where and who may be tried again.
 
-use orlop_client::informer::Change;
+use orlop_client::informer::{Change, ObjectKey};
 use tokio::time::Instant;
 
-use crate::known::view::{NodeView, PodView};
+use crate::decide::hint;
+use crate::known::view::{NodeView, Pending, PodView};
 use crate::known::volumes::{ClaimView, VolumeView};
 use crate::known::world::NamespaceView;
+use crate::profile::rules::Rules;
 
 use super::Scheduler;
 
@@ -77,7 +79,8 @@ impl Scheduler {
         } else {
             state.queue.forget(key);
             let freed = state.nominate(key, None, now);
-            if !state.left(key, now) && !freed && !regated {
+            let held = state.left(key, now, |pod, node| self.could_be_on(pod, node));
+            if !held && !freed && !regated {
                 return;
             }
         }
@@ -142,10 +145,34 @@ impl Scheduler {
             .is_none_or(|old| node.may_fit_differently(old));
         state.cluster.put_node(node.clone());
         if differs {
-            state.changed_node(name, Instant::now());
+            let old = change.old.as_ref().map(|old| &old.object);
+            let helps = |pod: &ObjectKey| {
+                self.is_for(pod, |pod, rules| hint::may_help(old, &node.object, pod, rules))
+            };
+            let counts_otherwise = hint::counts_otherwise(old, &node.object);
+            state.changed_node(name, counts_otherwise, Instant::now(), helps);
             drop(state);
             self.changed.notify_one();
         }
+    }
+
+    /// Whether a pod that waits could be on the node if others leave it.
+    pub(super) fn could_be_on(&self, pod: &ObjectKey, node: &NodeView) -> bool {
+        self.is_for(pod, |pod, rules| hint::could_be_on(node, pod, rules))
+    }
+
+    /// Whether something helps a pod that waits; of one about which others are asked only they know.
+    fn is_for(&self, pod: &ObjectKey, helps: impl Fn(&Pending, &Rules) -> bool) -> bool {
+        let Some(pod) = self.pods.store().get(pod) else {
+            return true;
+        };
+        let PodView::Pending(pending) = &pod.object else {
+            return true;
+        };
+        let Some((profile, _)) = self.profiles.get(&*pending.scheduler) else {
+            return true;
+        };
+        !self.extenders.minding(pending).is_empty() || helps(pending, &profile.rules)
     }
 }
 

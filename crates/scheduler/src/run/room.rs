@@ -6,6 +6,7 @@ use orlop_client::informer::ObjectKey;
 use tokio::time::Instant;
 
 use crate::known::cluster::Nominee;
+use crate::known::view::NodeView;
 
 use super::State;
 
@@ -29,20 +30,37 @@ impl State {
     }
 
     /// A pod holds nothing any more; whether it held anything. Those whom that may help are tried again, after their
-    /// back-off.
-    pub(super) fn left(&mut self, pod: &ObjectKey, now: Instant) -> bool {
-        let Some(node) = self.cluster.release(pod) else {
+    /// back-off: who could be on its node, and who minds others.
+    pub(super) fn left(
+        &mut self,
+        pod: &ObjectKey,
+        now: Instant,
+        could_be_on: impl Fn(&ObjectKey, &NodeView) -> bool,
+    ) -> bool {
+        let Some(name) = self.cluster.release(pod) else {
             return false;
         };
-        self.queue.happened_on(&node, now);
+        if let Some(node) = self.cluster.node(&name) {
+            let helps = |pod: &ObjectKey| could_be_on(pod, &node.object);
+            self.queue.happened_on_for(&name, now, helps);
+        }
         self.queue.happened_to_a_pod(now);
         true
     }
 
-    /// A node came, or is another one now: where it is counts also for who may not go there but minds those who are.
-    pub(super) fn changed_node(&mut self, node: &str, now: Instant) {
-        self.queue.happened_on(node, now);
-        self.queue.happened_to_a_pod(now);
+    /// A node came, or is another one now, which helps those. Where it is counts also for who may not go there but minds
+    /// those who are.
+    pub(super) fn changed_node(
+        &mut self,
+        node: &str,
+        counts_otherwise: bool,
+        now: Instant,
+        helps: impl Fn(&ObjectKey) -> bool,
+    ) {
+        self.queue.happened_on_for(node, now, helps);
+        if counts_otherwise {
+            self.queue.happened_to_a_pod(now);
+        }
     }
 
     /// Those who may want the room are tried again, after their back-off: also who was kept away by the pod's rules, and
@@ -112,13 +130,17 @@ mod tests {
             change(&mut state);
             state.queue.lengths().backing_off == 1
         };
-        let moved = |state: &mut State| state.changed_node("b", start);
+        let moved = |state: &mut State| state.changed_node("b", true, start, |_| true);
         assert!(wakes(true, &moved));
         assert!(!wakes(false, &moved), "it may not go there");
-        let left = |state: &mut State| assert!(state.left(&ObjectKey::new("ns", "there"), start));
+        let grew = |state: &mut State| state.changed_node("b", false, start, |_| true);
+        assert!(!wakes(true, &grew), "it is where it was");
+        let leaves =
+            |state: &mut State, pod: &str| state.left(&ObjectKey::new("ns", pod), start, |_, _| true);
+        let left = |state: &mut State| assert!(leaves(state, "there"));
         assert!(wakes(true, &left));
         assert!(!wakes(false, &left));
-        let nobody = |state: &mut State| assert!(!state.left(&ObjectKey::new("ns", "nobody"), start));
+        let nobody = |state: &mut State| assert!(!leaves(state, "nobody"));
         assert!(!wakes(true, &nobody));
     }
 }

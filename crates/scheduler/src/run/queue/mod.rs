@@ -338,15 +338,21 @@ impl Queue {
     /// Something happened to `node`: it changed, or room was made there. Those whom it may help are
     /// tried again, after their back-off.
     pub fn happened_on(&mut self, node: &str, now: Instant) {
+        self.happened_on_for(node, now, |_| true);
+    }
+
+    /// The same, where that helps only those of whom `helps` says so.
+    pub fn happened_on_for(&mut self, node: &str, now: Instant, helps: impl Fn(&ObjectKey) -> bool) {
         if let Some((pod, happened)) = &mut self.looked_for {
             let may_go_there = |waiter: &Waiter| {
                 let names = waiter.confined_to.as_ref();
                 names.is_none_or(|names| names.iter().any(|name| **name == *node))
             };
-            *happened |= self.waiters.get(pod).is_some_and(may_go_there);
+            *happened |= self.waiters.get(pod).is_some_and(may_go_there) && helps(pod);
         }
         let there = self.by_node.get(node).into_iter().flatten();
-        let helped = self.anywhere.iter().chain(there).cloned().collect();
+        let there = self.anywhere.iter().chain(there).filter(|&pod| helps(pod));
+        let helped = there.cloned().collect();
         self.help(helped, now);
     }
 
