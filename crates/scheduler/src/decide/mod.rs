@@ -124,10 +124,8 @@ pub fn survey(
     let mut refusals = Refusals::of(nodes);
     let mut feasible = Vec::new();
     // Whoever says how to spread is taken at their word.
-    let mut copies = pod
-        .family
-        .filter(|_| judge.spread.is_none() && profile.rules.spreading.is_none())
-        .map(Copies::of);
+    let says_nothing = judge.spread.is_none() && profile.rules.spreading.is_none();
+    let mut copies = says_nothing.then(|| Copies::of(key, pod, world)).flatten();
     let mut look = |candidate: &Candidate<'_>| {
         let place = copies.as_mut().map(|copies| copies.count(candidate));
         let reasons = judge.reasons(candidate);

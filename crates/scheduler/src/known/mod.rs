@@ -3,6 +3,7 @@
 
 pub mod cluster;
 pub mod images;
+pub mod services;
 pub mod traits;
 pub mod view;
 pub mod volumes;

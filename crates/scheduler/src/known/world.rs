@@ -1,4 +1,4 @@
-//! What the scheduler knows besides pods and nodes: labels of namespaces, disruption budgets, volumes.
+//! What the scheduler knows besides pods and nodes: labels of namespaces, disruption budgets, Services, volumes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +8,7 @@ use k8s_openapi::api::policy::v1 as policy;
 use orlop_api::selector::LabelSelector;
 use orlop_client::informer::{Cached, ObjectKey, Projection, Store};
 
+use super::services::{self, ServiceView};
 use super::volumes::{ClaimView, ClassView, VolumeView};
 use crate::known::traits::Labels;
 
@@ -70,6 +71,8 @@ pub struct World {
     pub namespaces: Arc<Store<NamespaceView>>,
     /// All budgets.
     pub budgets: Arc<Store<BudgetView>>,
+    /// All Services.
+    pub services: Arc<Store<ServiceView>>,
     /// All PersistentVolumeClaims.
     pub claims: Arc<Store<ClaimView>>,
     /// All PersistentVolumes.
@@ -93,6 +96,14 @@ impl World {
     pub fn namespace_labels(&self, name: &str) -> Option<Arc<Labels>> {
         let namespace = self.namespaces.get(&ObjectKey::new("", name))?;
         Some(namespace.labels.clone())
+    }
+
+    /// By which labels Services select a pod with these, all of them together; `None` if none does.
+    pub fn selected_by(&self, namespace: &str, labels: &Labels) -> Option<Labels> {
+        let services = self.services.by_index(services::BY_NAMESPACE, namespace);
+        let theirs = services.iter().filter(|service| service.selects(labels));
+        let selected: Labels = theirs.flat_map(|service| service.selector.clone()).collect();
+        (!selected.is_empty()).then_some(selected)
     }
 
     /// The volume is to be the claim's.

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::extender::Extenders;
 use crate::known::cluster::Cluster;
+use crate::known::services::ServiceView;
 use crate::known::view::{NodeView, Pending, PodView};
 use crate::known::volumes::{ClaimView, ClassView, VolumeView};
 use crate::known::world::{BudgetView, NamespaceView, World};
@@ -56,6 +57,7 @@ struct Scheduler {
     nodes: Informer<NodeView>,
     namespaces: Informer<NamespaceView>,
     budgets: Informer<BudgetView>,
+    services: Informer<ServiceView>,
     claims: Informer<ClaimView>,
     volumes: Informer<VolumeView>,
     classes: Informer<ClassView>,
@@ -94,11 +96,12 @@ pub async fn run_measured(
     let extenders = Extenders::connect(&options.extenders).await;
     let extenders = extenders.map_err(SchedulerError::Extender)?;
     let host = gethostname::gethostname().to_string_lossy().into_owned();
-    let (namespaces, budgets) = (Informer::new(), Informer::new());
+    let (namespaces, budgets, services) = (Informer::new(), Informer::new(), Informer::new());
     let (claims, volumes, classes) = (Informer::new(), Informer::new(), Informer::new());
     let world = World {
         namespaces: namespaces.store().clone(),
         budgets: budgets.store().clone(),
+        services: services.store().clone(),
         claims: claims.store().clone(),
         volumes: volumes.store().clone(),
         classes: classes.store().clone(),
@@ -113,6 +116,7 @@ pub async fn run_measured(
         nodes: Informer::new(),
         namespaces,
         budgets,
+        services,
         claims,
         volumes,
         classes,
@@ -157,6 +161,7 @@ pub async fn run_measured(
     watch!(nodes);
     watch!(namespaces);
     watch!(budgets);
+    watch!(services);
     watch!(claims);
     watch!(volumes);
     watch!(classes);
@@ -184,6 +189,7 @@ impl Scheduler {
             self.nodes.synced(),
             self.namespaces.synced(),
             self.budgets.synced(),
+            self.services.synced(),
             self.claims.synced(),
             self.volumes.synced(),
             self.classes.synced(),
