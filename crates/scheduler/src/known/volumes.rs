@@ -30,7 +30,7 @@ const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 pub const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 
 /// What is remembered of a PersistentVolumeClaim.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct ClaimView {
     /// Its volume, once it is completely bound.
     pub volume: Option<Arc<str>>,
@@ -53,7 +53,7 @@ pub struct ClaimView {
 type ClaimOf = (Arc<str>, Arc<str>, Option<Arc<str>>);
 
 /// What is remembered of a PersistentVolume.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct VolumeView {
     class: Option<Arc<str>>,
     terminating: bool,
@@ -67,7 +67,7 @@ pub struct VolumeView {
 }
 
 /// What is remembered of a StorageClass.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct ClassView {
     /// Its claims wait for their first consumer (volumeBindingMode).
     pub waits: bool,

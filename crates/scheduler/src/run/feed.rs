@@ -5,11 +5,19 @@ use tokio::time::Instant;
 
 use crate::decide::hint;
 use crate::known::view::{NodeView, Pending, PodView};
-use crate::known::volumes::{ClaimView, VolumeView};
+use crate::known::volumes::{ClaimView, ClassView, VolumeView};
 use crate::known::world::NamespaceView;
 use crate::profile::rules::Rules;
 
 use super::Scheduler;
+
+/// Whether what is remembered of an object isn't what it was: much that is told of objects is how they do.
+fn differs<P: PartialEq>(change: &Change<P>) -> bool {
+    match (&change.old, &change.new) {
+        (Some(old), Some(new)) => old.object != new.object,
+        _ => true,
+    }
+}
 
 /// Whether a pod on a node is other company than it was, to those who mind that: most of what is told of it is how it does.
 fn is_other_company(old: Option<&PodView>, new: &PodView) -> bool {
@@ -104,7 +112,7 @@ impl Scheduler {
         if change.new.as_ref().is_none_or(|volume| volume.is_claimed()) {
             self.world.forget_promise(&change.latest().key.name);
         }
-        self.volumes_changed();
+        self.volumes_changed(differs(change));
     }
 
     pub(super) fn claim(&self, change: &Change<ClaimView>) {
@@ -113,12 +121,17 @@ impl Scheduler {
         if change.new.as_ref().is_none_or(|claim| says(claim)) {
             self.world.forget_selection(&change.latest().key);
         }
-        self.volumes_changed();
+        self.volumes_changed(differs(change));
     }
 
-    pub(super) fn volumes_changed(&self) {
+    pub(super) fn class(&self, change: &Change<ClassView>) {
+        self.volumes_changed(differs(change));
+    }
+
+    /// Whoever awaits claims looks at them again; pods that wait are tried again if it is something else now.
+    fn volumes_changed(&self, differs: bool) {
         self.claims_changed.send_replace(());
-        if self.state().queue.happened_to_a_pod(Instant::now()) {
+        if differs && self.state().queue.happened_to_a_pod(Instant::now()) {
             self.changed.notify_one();
         }
     }
@@ -178,10 +191,31 @@ impl Scheduler {
 
 #[cfg(test)]
 mod tests {
-    use orlop_client::informer::Projection;
+    use orlop_client::informer::{Projection, Store};
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn how_a_claim_does_is_nothing_to_those_who_wait_for_it() {
+        let store = Store::<ClaimView>::new();
+        let mut version = 0;
+        let mut told = |phase: &str, volume: Value| {
+            version += 1;
+            let metadata = json!({"name": "c", "namespace": "ns", "uid": "u", "resourceVersion": version.to_string(),
+                "annotations": {"pv.kubernetes.io/bind-completed": "yes"}});
+            let claim =
+                json!({"metadata": metadata, "spec": {"volumeName": volume}, "status": {"phase": phase}});
+            let changes = store.apply(serde_json::from_value(claim).unwrap());
+            changes.iter().map(differs).collect::<Vec<bool>>()
+        };
+        assert_eq!(told("Pending", json!(null)), [true], "it came");
+        assert_eq!(told("Lost", json!(null)), [false]);
+        assert_eq!(told("Lost", json!("v")), [true]);
+        assert_eq!(told("Bound", json!("v")), [false]);
+        let change = store.remove(&ObjectKey::new("ns", "c"), 9).unwrap();
+        assert!(differs(&change), "it is gone");
+    }
 
     #[test]
     fn how_a_pod_does_is_nothing_to_those_who_mind_whom_they_are_with() {

@@ -145,7 +145,7 @@ pub async fn run_measured(
     feed!(namespaces, Scheduler::namespace);
     feed!(volumes, Scheduler::volume);
     feed!(claims, Scheduler::claim);
-    feed!(classes, |scheduler: &Scheduler, _| scheduler.volumes_changed());
+    feed!(classes, Scheduler::class);
 
     options.resources.are_of(scheduler.pods.store());
 
