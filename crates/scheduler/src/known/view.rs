@@ -13,7 +13,7 @@ use orlop_api::quantity::{Amount, amount};
 use orlop_client::events;
 use orlop_client::informer::{Lean, Projection, Shared};
 
-use super::volumes::claims_of;
+use super::volumes::{claims_of, made_for};
 use crate::known::cluster::{Holder, Nominee};
 use crate::known::images::{NodeImages, WantedImages};
 use crate::known::traits::Traits;
@@ -138,6 +138,8 @@ pub struct Pending {
     pub traits: Arc<Traits>,
     /// The names of its claims for volumes.
     pub claims: Box<[Arc<str>]>,
+    /// Those of them that are made for it alone.
+    pub made_for_it: Box<[Arc<str>]>,
     /// For events.
     pub reference: ObjectReference,
     /// The nodes its affinity names; `None` for any.
@@ -289,6 +291,7 @@ impl Projection for PodView {
         let traits = TRAITS.share(Arc::new(Traits::of(namespace, labels, &spec)));
         let name = object.metadata.name.as_deref().unwrap_or_default();
         let claims = claims_of(name, spec.volumes.as_ref());
+        let made_for_it = made_for(name, spec.volumes.as_ref());
         let scheduler = spec.scheduler_name.as_deref().filter(|name| !name.is_empty());
         let scheduler = SCHEDULERS.share(Arc::from(scheduler.unwrap_or(NAME)));
         if let Some(node) = spec.node_name.as_deref().filter(|node| !node.is_empty()) {
@@ -355,6 +358,7 @@ impl Projection for PodView {
             family,
             traits,
             claims,
+            made_for_it,
             reference,
             confined_to,
             nominated,

@@ -36,6 +36,10 @@ pub struct ClaimView {
     pub volume: Option<Arc<str>>,
     /// spec.volumeName is set, though the binding may not be complete.
     pub named: bool,
+    /// Its volume, if that is gone for good (phase Lost).
+    pub lost: Option<Arc<str>>,
+    /// The uid of the pod that it is made for, if it is for one alone.
+    pub made_for: Option<Arc<str>>,
     /// Annotation [`SELECTED_NODE`].
     pub selected: Option<Arc<str>>,
     /// Its class.
@@ -108,7 +112,12 @@ impl Projection for ClaimView {
         let annotation = |key: &str| claim.metadata.annotations.as_ref()?.get(key).cloned();
         let complete = annotation(BIND_COMPLETED).is_some();
         let volume = text(spec.volume_name);
+        let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
+        let mut owners = claim.metadata.owner_references.iter().flatten();
+        let owner = owners.find(|owner| owner.controller == Some(true));
         Self {
+            lost: volume.clone().filter(|_| phase == Some("Lost")),
+            made_for: owner.map(|owner| owner.uid.as_str().into()),
             selected: text(annotation(SELECTED_NODE)),
             named: volume.is_some(),
             volume: volume.filter(|_| complete),
@@ -242,6 +251,16 @@ pub fn claims_of(pod: &str, volumes: Option<&Vec<core::Volume>>) -> Box<[Arc<str
         .collect()
 }
 
+/// The names of those that are made for the pod's own ephemeral volumes.
+pub fn made_for(pod: &str, volumes: Option<&Vec<core::Volume>>) -> Box<[Arc<str>]> {
+    volumes
+        .into_iter()
+        .flatten()
+        .filter(|volume| volume.persistent_volume_claim.is_none() && volume.ephemeral.is_some())
+        .map(|volume| format!("{pod}-{}", volume.name).into())
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,5 +277,6 @@ mod tests {
             *claims_of("p", Some(&volumes)),
             ["c".into(), Arc::<str>::from("p-b")]
         );
+        assert_eq!(*made_for("p", Some(&volumes)), [Arc::<str>::from("p-b")]);
     }
 }

@@ -210,9 +210,10 @@ mod tests {
             changes.iter().map(differs).collect::<Vec<bool>>()
         };
         assert_eq!(told("Pending", json!(null)), [true], "it came");
-        assert_eq!(told("Lost", json!(null)), [false]);
-        assert_eq!(told("Lost", json!("v")), [true]);
-        assert_eq!(told("Bound", json!("v")), [false]);
+        assert_eq!(told("Bound", json!(null)), [false]);
+        assert_eq!(told("Bound", json!("v")), [true]);
+        assert_eq!(told("Pending", json!("v")), [false]);
+        assert_eq!(told("Lost", json!("v")), [true], "its volume is gone");
         let change = store.remove(&ObjectKey::new("ns", "c"), 9).unwrap();
         assert!(differs(&change), "it is gone");
     }

@@ -79,10 +79,15 @@ impl Volumes {
                 name: name.clone(),
             };
             let Some(claim) = world.claims.get(&claim) else {
-                return Err(format!("persistentvolumeclaim \"{name}\" not found"));
+                return Err(match pod.made_for_it.contains(name) {
+                    true => format!(
+                        "waiting for ephemeral volume controller to create the persistentvolumeclaim \"{name}\""
+                    ),
+                    false => format!("persistentvolumeclaim \"{name}\" not found"),
+                });
             };
-            if claim.terminating {
-                return Err(format!("persistentvolumeclaim \"{name}\" is being deleted"));
+            if let Some(why) = useless(&claim, key, pod) {
+                return Err(why);
             }
             match &claim.volume {
                 Some(volume) => match world.volumes.get(&ObjectKey::new("", volume.clone())) {
@@ -131,6 +136,26 @@ impl Volumes {
         }
         Some(chosen)
     }
+}
+
+/// Why a claim is of no use to the pod wherever that goes.
+fn useless(claim: &Cached<ClaimView>, key: &ObjectKey, pod: &Pending) -> Option<String> {
+    let name = &claim.key.name;
+    if let Some(volume) = &claim.lost {
+        return Some(format!(
+            "persistentvolumeclaim \"{name}\" bound to non-existent persistentvolume \"{volume}\""
+        ));
+    }
+    if claim.terminating {
+        return Some(format!("persistentvolumeclaim \"{name}\" is being deleted"));
+    }
+    let is_its = claim.made_for.as_deref() == pod.reference.uid.as_deref();
+    (pod.made_for_it.contains(name) && !is_its).then(|| {
+        format!(
+            "PVC {} was not created for pod {key} (pod is not owner)",
+            claim.key
+        )
+    })
 }
 
 impl Waiting {

@@ -256,14 +256,48 @@ fn what_no_node_could_change_is_said_at_once() {
         "1Gi",
         json!({"metadata": {"deletionTimestamp": "2030-01-01T00:00:00Z"}}),
     );
-    let world = given(&[], &[at_once, going]);
+    let lost = claim(
+        "lost",
+        "1Gi",
+        json!({"spec": {"volumeName": "gone"}, "status": {"phase": "Lost"}}),
+    );
+    let world = given(&[], &[at_once, going, lost]);
     for (claim, want) in [
+        (
+            "lost",
+            "persistentvolumeclaim \"lost\" bound to non-existent persistentvolume \"gone\"",
+        ),
         ("absent", "persistentvolumeclaim \"absent\" not found"),
         ("going", "persistentvolumeclaim \"going\" is being deleted"),
         ("at-once", "pod has unbound immediate PersistentVolumeClaims"),
     ] {
         assert_eq!(verdicts(&world, &[claim]).unwrap_err(), want);
     }
+}
+
+#[test]
+fn a_claim_for_an_ephemeral_volume_has_to_be_made_for_the_pod_itself() {
+    let volumes = json!([{"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}}]);
+    let pod = pending_pod(
+        "default",
+        "p",
+        json!({}),
+        json!({"containers": [], "volumes": volumes}),
+    );
+    let why =
+        |claims: &[Value]| Volumes::of(&ObjectKey::new("default", "p"), &pod, &given(&[], claims)).err();
+    let of = |uid: &str| {
+        let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": uid, "controller": true});
+        claim("p-v", "1Gi", json!({"metadata": {"ownerReferences": [owner]}}))
+    };
+    assert_eq!(
+        why(&[]).unwrap(),
+        "waiting for ephemeral volume controller to create the persistentvolumeclaim \"p-v\""
+    );
+    let anothers = "PVC default/p-v was not created for pod default/p (pod is not owner)";
+    assert_eq!(why(&[claim("p-v", "1Gi", json!({}))]).unwrap(), anothers);
+    assert_eq!(why(&[of("one of its name before it")]).unwrap(), anothers);
+    assert_eq!(why(&[of("p")]), None);
 }
 
 #[test]
