@@ -1,10 +1,11 @@
 //! What informers tell becomes who is where and who may be tried again.
 
+use orlop_api::quantity::Amount;
 use orlop_client::informer::{Change, ObjectKey};
 use tokio::time::Instant;
 
 use crate::decide::hint;
-use crate::known::view::{NodeView, Pending, PodView};
+use crate::known::view::{NodeView, Pending, PodView, Takes};
 use crate::known::volumes::{ClaimView, ClassView, VolumeView};
 use crate::known::world::NamespaceView;
 use crate::profile::rules::Rules;
@@ -17,6 +18,13 @@ fn differs<P: PartialEq>(change: &Change<P>) -> bool {
         (Some(old), Some(new)) => old.object != new.object,
         _ => true,
     }
+}
+
+/// Whether a pod that took `before` leaves more to others: one that grew helps nobody.
+fn takes_less(before: &Takes, now: &Takes) -> bool {
+    let left = |name: &str| now.requested.get(name).copied().unwrap_or(Amount::ZERO);
+    let mut requested = before.requested.iter();
+    requested.any(|(name, amount)| left(name) < *amount)
 }
 
 /// Whether a pod on a node is other company than it was, to those who mind that: most of what is told of it is how it does.
@@ -53,7 +61,7 @@ impl Scheduler {
             let old = change.old.as_ref().map(|old| &old.object);
             let is_other = is_other_company(old, &pod.object);
             let resized = matches!(old, Some(PodView::Bound { takes: before, .. })
-                if !before.leaves_the_same(&holder.takes));
+                if takes_less(before, &holder.takes));
             state.cluster.hold(key, node, holder);
             if resized {
                 state.queue.happened_on(node, now);
@@ -216,6 +224,23 @@ mod tests {
         assert_eq!(told("Lost", json!("v")), [true], "its volume is gone");
         let change = store.remove(&ObjectKey::new("ns", "c"), 9).unwrap();
         assert!(differs(&change), "it is gone");
+    }
+
+    #[test]
+    fn a_pod_that_shrinks_leaves_room_and_one_that_grows_does_not() {
+        let takes = |requests: &[(&str, i64)]| {
+            let mut takes = Takes::default();
+            for (name, units) in requests {
+                let amount = Amount::from_units(*units);
+                takes.requested.insert((*name).to_owned(), amount);
+            }
+            takes
+        };
+        let before = takes(&[("cpu", 2), ("memory", 2)]);
+        assert!(takes_less(&before, &takes(&[("cpu", 1), ("memory", 3)])));
+        assert!(takes_less(&before, &takes(&[("cpu", 2)])));
+        assert!(!takes_less(&before, &takes(&[("cpu", 3), ("memory", 2)])));
+        assert!(!takes_less(&before, &before));
     }
 
     #[test]
