@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::duration::parse_go_duration;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan, Unit, Zoned};
 
 /// A schedule that never comes true is looked for so many days ahead.
@@ -117,6 +118,18 @@ impl Schedule {
             any_day: is_any(day),
             any_weekday: is_any(weekday),
         }))
+    }
+
+    /// Reads a schedule that may begin with its time zone (`TZ=` or `CRON_TZ=`): CronJobs from before there was a field for it
+    /// are stored like that.
+    pub fn parse_with_zone(text: &str) -> Result<(Self, Option<TimeZone>), CronError> {
+        let named = text.strip_prefix("TZ=").or_else(|| text.strip_prefix("CRON_TZ="));
+        let Some((name, schedule)) = named.and_then(|named| named.split_once(' ')) else {
+            return Ok((Self::parse(text)?, None));
+        };
+        let zone = TimeZone::get(name)
+            .map_err(|error| CronError(format!("provided bad location {name}: {error}")))?;
+        Ok((Self::parse(schedule)?, Some(zone)))
     }
 
     /// The first time after `after`, in the time zone of `after`; `None` if there is none for years.
@@ -307,6 +320,21 @@ mod tests {
             "2012-11-04 01:30:00 -0500",
             "half past one comes twice"
         );
+    }
+
+    #[test]
+    fn a_schedule_may_begin_with_its_time_zone() {
+        for (text, want) in [
+            ("TZ=America/New_York 0 1 * * *", Some("America/New_York")),
+            ("CRON_TZ=UTC @daily", Some("UTC")),
+            ("0 1 * * *", None),
+        ] {
+            let (_, zone) = Schedule::parse_with_zone(text).unwrap();
+            let name = zone.as_ref().and_then(TimeZone::iana_name).map(str::to_owned);
+            assert_eq!(name.as_deref(), want, "{text}");
+        }
+        let error = Schedule::parse_with_zone("TZ=Nowhere 0 1 * * *").unwrap_err();
+        assert!(error.to_string().starts_with("provided bad location Nowhere: "));
     }
 
     #[test]

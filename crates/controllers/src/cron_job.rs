@@ -8,5 +8,6 @@ mod controller;
 mod missed;
 mod plan;
 mod sync;
+mod timetable;
 
 pub use controller::CronJobs;

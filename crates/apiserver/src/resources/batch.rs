@@ -276,15 +276,25 @@ fn validate_cron_job(job: &Value, old: Option<&Value>) -> Vec<Cause> {
     let spec = &job["spec"];
     let mut causes = Vec::new();
     let schedule = spec["schedule"].as_str().unwrap_or_default();
+    // One that was there already may stay, from before there was a field for it.
+    let had_zone = old
+        .and_then(|old| old["spec"]["schedule"].as_str())
+        .is_some_and(|old| old.contains("TZ"));
     if schedule.is_empty() {
         causes.push(cause::required("spec.schedule", ""));
-    } else if schedule.contains("TZ") {
+    } else if schedule.contains("TZ") && had_zone && !spec["timeZone"].is_null() {
+        causes.push(cause::invalid(
+            "spec.schedule",
+            &spec["schedule"],
+            "cannot use both timeZone field and TZ or CRON_TZ in schedule",
+        ));
+    } else if schedule.contains("TZ") && !had_zone {
         causes.push(cause::invalid(
             "spec.schedule",
             &spec["schedule"],
             "cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
         ));
-    } else if let Err(error) = orlop_api::cron::Schedule::parse(schedule) {
+    } else if let Err(error) = orlop_api::cron::Schedule::parse_with_zone(schedule) {
         causes.push(cause::invalid(
             "spec.schedule",
             &spec["schedule"],
@@ -450,6 +460,33 @@ mod tests {
                 "{zone}"
             );
             assert!(validate_cron_job(&cron, Some(&cron)).is_empty());
+        }
+    }
+    #[test]
+    fn a_schedule_that_names_its_time_zone_may_stay_and_comes_no_more() {
+        let cron = |schedule: &str, zone: Value| {
+            let mut cron =
+                json!({"spec": {"schedule": schedule, "timeZone": zone, "jobTemplate": job(json!({}))}});
+            default_cron_job(&mut cron);
+            cron
+        };
+        let plain = cron("0 1 * * *", json!(null));
+        let stored = cron("TZ=Etc/UTC 0 1 * * *", json!(null));
+        for (new, old, may) in [
+            (&stored, None, false),
+            (&stored, Some(&plain), false),
+            (&stored, Some(&stored), true),
+            (&plain, Some(&stored), true),
+            (
+                &cron("TZ=Etc/UTC 0 1 * * *", json!("Etc/UTC")),
+                Some(&stored),
+                false,
+            ),
+            (&cron("TZ=Nowhere 0 1 * * *", json!(null)), Some(&stored), false),
+        ] {
+            let causes = validate_cron_job(new, old);
+            let want: &[&str] = if may { &[] } else { &["spec.schedule"] };
+            assert_eq!(fields(&causes), want, "{new} after {old:?}");
         }
     }
 }

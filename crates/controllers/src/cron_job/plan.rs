@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Zoned};
 use k8s_openapi::api::batch::v1::{CronJobStatus, Job as ApiJob};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use orlop_api::cron::Schedule;
 use orlop_client::events::EventType;
 
 use super::missed::{self, MISSED_MAX};
+use super::timetable::Timetable;
 use crate::cache::{CronJobView, Job, JobEnd};
 
 /// The annotation with the time that a Job is for.
@@ -35,7 +34,7 @@ impl News {
         }
     }
 
-    fn warning(reason: &'static str, message: String) -> Self {
+    pub(super) fn warning(reason: &'static str, message: String) -> Self {
         Self {
             event_type: EventType::Warning,
             reason,
@@ -116,9 +115,12 @@ pub fn surplus(cron: &CronJobView, jobs: &[Job]) -> Vec<Job> {
             .collect();
         ended.sort_by(|a, b| {
             let started = |job: &Job| job.status.start_time.as_ref().map(|time| time.0);
-            started(a)
-                .cmp(&started(b))
-                .then_with(|| a.key.name.cmp(&b.key.name))
+            // Those that never started come last.
+            (started(a).is_none(), started(a), &a.key.name).cmp(&(
+                started(b).is_none(),
+                started(b),
+                &b.key.name,
+            ))
         });
         ended.truncate(ended.len().saturating_sub(limit));
         ended
@@ -147,56 +149,33 @@ pub fn due(cron: &CronJobView, status: &CronJobStatus, now: Timestamp) -> Due {
     if cron.metadata.deletion_timestamp.is_some() {
         return due;
     }
-    let zone = match cron.spec.time_zone.as_deref() {
-        None => TimeZone::UTC,
-        Some(name) => match TimeZone::get(name) {
-            Ok(zone) => zone,
-            Err(error) => {
-                due.news.push(News::warning(
-                    "UnknownTimeZone",
-                    format!("invalid timeZone: {name:?}: {error}"),
-                ));
-                return due;
-            }
-        },
-    };
-    if cron.spec.suspend == Some(true) {
+    let Some(times) = Timetable::of(&cron.spec, &mut due.news) else {
         return due;
-    }
-    let schedule = match Schedule::parse(&cron.spec.schedule) {
-        Ok(schedule) => schedule,
-        Err(error) => {
-            due.news.push(News::warning(
-                "UnparseableSchedule",
-                format!("unparseable schedule: {:?} : {error}", cron.spec.schedule),
-            ));
-            return due;
-        }
     };
-    let at = |time: Timestamp| time.to_zoned(zone.clone());
-    let zoned_now = at(now);
+    let zoned_now = times.at(now);
     let deadline = cron.spec.starting_deadline_seconds.map(SignedDuration::from_secs);
     let last = status.last_schedule_time.as_ref().map(|time| time.0);
     let created = cron.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let mut since = last.or(created).unwrap_or(now);
+    due.wait = times.wait(since, now);
+    if due.wait.is_none() {
+        due.news.push(News::warning(
+            "InvalidSchedule",
+            format!("invalid schedule: {} : no time matches it", cron.spec.schedule),
+        ));
+        return due;
+    }
     if let Some(deadline) = deadline {
         since = since.max(now.checked_sub(deadline).unwrap_or(since));
     }
-    if let Some(next) = schedule.next(&zoned_now) {
-        // A moment later than the time itself: clocks that run a little slow would find it still ahead.
-        let wait = zoned_now.duration_until(&next) + SignedDuration::from_millis(100);
-        due.wait = Some(Duration::try_from(wait).unwrap_or_default());
-    }
-    let Some(missed) = missed::last(&schedule, &at(since), &zoned_now) else {
+    let Some(missed) = missed::last(&times.schedule, &times.at(since), &zoned_now) else {
         return due;
     };
     if missed.count > MISSED_MAX {
         due.news.push(News::warning(
             "TooManyMissedTimes",
-            format!(
-                "too many missed start times: {}. Set or decrease .spec.startingDeadlineSeconds or check clock skew",
-                missed.count
-            ),
+            "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
+                .to_owned(),
         ));
     }
     let time = missed.last;
@@ -277,6 +256,7 @@ pub fn status_time(time: &Zoned) -> Time {
 mod tests {
     use super::*;
     use crate::cache::JobView;
+    use jiff::tz::TimeZone;
     use orlop_client::informer::{Cached, ObjectKey, Projection};
     use serde_json::{Value, json};
     use std::sync::Arc;
@@ -332,6 +312,21 @@ mod tests {
             (json!({"suspend": true}), json!({}), "-"),
             (json!({"schedule": "x"}), json!({}), "- UnparseableSchedule"),
             (json!({"timeZone": "Nowhere"}), json!({}), "- UnknownTimeZone"),
+            (
+                json!({"schedule": "59 23 31 2 *"}),
+                json!({}),
+                "- InvalidSchedule",
+            ),
+            (
+                json!({"schedule": "TZ=Asia/Kolkata 0 6 * * *", "timeZone": "Europe/Rome"}),
+                json!({}),
+                "2026-01-01T00:30:00Z UnsupportedSchedule",
+            ),
+            (
+                json!({"schedule": "TZ=Nowhere 0 6 * * *"}),
+                json!({}),
+                "- UnsupportedSchedule,UnparseableSchedule",
+            ),
             (json!({"startingDeadlineSeconds": 60}), json!({}), "-"),
             (
                 json!({"concurrencyPolicy": "Forbid"}),
@@ -419,5 +414,21 @@ mod tests {
             .map(|job| job.key.name.to_string())
             .collect();
         assert_eq!(surplus, ["a"]);
+    }
+    #[test]
+    fn of_ended_jobs_one_that_never_started_is_the_youngest() {
+        let cron = cron(json!({}), json!({}));
+        let unstarted = json!({"metadata": {"name": "a", "uid": "a"}, "spec": {"template": {}}, "status": {
+            "conditions": [{"type": "Failed", "status": "True"}]}});
+        let unstarted = Arc::new(Cached {
+            key: ObjectKey::new("ns", "a"),
+            uid: "a".into(),
+            resource_version: 1,
+            object: JobView::project(serde_json::from_value(unstarted).unwrap()),
+        });
+        let jobs = [unstarted, ended("b", "Failed", "2026-01-01T02:00:00Z")];
+        let surplus = surplus(&cron, &jobs);
+        assert_eq!(surplus.len(), 1);
+        assert_eq!(&*surplus[0].key.name, "b");
     }
 }

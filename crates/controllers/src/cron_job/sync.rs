@@ -35,7 +35,10 @@ impl CronJobs {
         }
         let jobs = self.cache.jobs.store().by_index(JOBS_BY_CONTROLLER, &cron.uid);
         for job in plan::surplus(&cron, &jobs) {
-            self.delete(&cron, &job.key.name).await?;
+            // One that stays is told of, and is no reason to start none any more.
+            if let Err(error) = self.delete(&cron, &job.key.name).await {
+                tracing::debug!(job = ?job.key, %error, "an old Job stays");
+            }
         }
         let mut status = cron.status.clone();
         let mut news = Vec::new();
@@ -138,8 +141,9 @@ impl CronJobs {
                         .flatten()
                         .any(|owner| *owner.uid == *cron.uid)
                 };
+                // The name is somebody else's, until the next time at least.
                 if !ours(&taken) {
-                    return Err(error.into());
+                    return Ok(());
                 }
                 let ended = JobView::project(taken.clone()).end().is_some();
                 let uid = &taken.metadata.uid;
@@ -245,6 +249,70 @@ mod tests {
                 .iter()
                 .any(|(method, path, _)| method == Method::POST && path == JOBS)
         );
+    }
+
+    fn every_minute(spec: Value) -> batch::CronJob {
+        let mut cron = json!({
+            "metadata": {"name": "c", "namespace": "ns", "uid": "c-uid", "resourceVersion": "5",
+                "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"schedule": "* * * * *", "jobTemplate": {"spec": {"template": {}}}}});
+        orlop_api::patch::merge(&mut cron["spec"], &spec);
+        of(cron)
+    }
+
+    #[tokio::test]
+    async fn an_old_job_that_cannot_be_deleted_holds_up_no_new_one() {
+        let (client, asked) = server(|method, path, mut body| match (method, path) {
+            (_, path) if path.contains("/events") => (200, body),
+            (&Method::DELETE, _) => (
+                403,
+                json!({"kind": "Status", "status": "Failure", "code": 403, "message": "no"}),
+            ),
+            (&Method::POST, JOBS) => {
+                body["metadata"]["uid"] = json!("new");
+                (201, body)
+            }
+            (&Method::PATCH, "/apis/batch/v1/namespaces/ns/cronjobs/c/status") => (200, body),
+            _ => panic!("{method} {path}"),
+        });
+        let cache = Arc::new(Cache::default());
+        let controller = CronJobs::new(client, &cache);
+        let cron = every_minute(json!({"successfulJobsHistoryLimit": 0}));
+        cache.cron_jobs.store().apply(cron);
+        let mut old = job("old");
+        old.status = Some(of(
+            json!({"conditions": [{"type": "Complete", "status": "True"}]}),
+        ));
+        cache.jobs.store().apply(old);
+        controller.sync(&ObjectKey::new("ns", "c")).await.unwrap();
+        let asked = asked.lock().unwrap();
+        let of_jobs: Vec<&Method> = asked
+            .iter()
+            .filter(|(_, path, _)| path.starts_with(JOBS))
+            .map(|(method, ..)| method)
+            .collect();
+        assert_eq!(of_jobs, [Method::DELETE, Method::POST]);
+    }
+
+    #[tokio::test]
+    async fn a_job_of_somebody_else_that_has_the_name_is_left_alone() {
+        let (client, asked) = server(|method, path, body| match (method, path) {
+            (_, path) if path.contains("/events") => (200, body),
+            (&Method::POST, JOBS) => (
+                409,
+                json!({"kind": "Status", "status": "Failure", "code": 409, "reason": "AlreadyExists"}),
+            ),
+            (&Method::GET, path) if path.starts_with(JOBS) => (
+                200,
+                json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "taken", "namespace": "ns", "uid": "t"}}),
+            ),
+            _ => panic!("{method} {path}"),
+        });
+        let cache = Arc::new(Cache::default());
+        let controller = CronJobs::new(client, &cache);
+        cache.cron_jobs.store().apply(every_minute(json!({})));
+        controller.sync(&ObjectKey::new("ns", "c")).await.unwrap();
+        assert_eq!(asked.lock().unwrap().len(), 2, "nothing is written about it");
     }
 
     #[tokio::test]
