@@ -24,6 +24,8 @@ use crate::api_error;
 use crate::cache::{Cache, LeaseView, NODE_LEASES, Node, NodeView};
 use crate::workers::Workers;
 
+mod renewal;
+
 /// Nodes worked on at the same time. Each write waits for the server's disk, and a fleet that joins asks for one a node.
 const WORKERS: usize = 16;
 /// When a node is looked at again that changed while it was written to; its new version usually comes first.
@@ -243,6 +245,9 @@ impl NodeLifecycle {
         let Some(conditions) = health::silent(&node.conditions, node.created, now) else {
             return Ok(());
         };
+        if self.is_renewed(&cache, name).await {
+            return Ok(());
+        }
         let api: Api<core::Node> = Api::all(self.client.clone());
         // Not over what the node itself has posted since.
         let patch = json!({"metadata": {"resourceVersion": node.resource_version.to_string()},
