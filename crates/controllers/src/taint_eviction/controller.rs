@@ -149,7 +149,7 @@ impl TaintEviction {
             Tolerance::Not => Duration::ZERO,
             Tolerance::For(wait) => wait,
         };
-        if pod.terminating || pod.is_terminal() {
+        if pod.terminating {
             return;
         }
         let mut armed = self.armed();
@@ -207,5 +207,43 @@ impl TaintEviction {
         tracing::info!(pod = %key, uid = %uid, "pod evicted from its tainted node");
         self.armed().remove(key);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::server;
+
+    #[tokio::test]
+    async fn a_pod_that_has_ended_goes_from_a_tainted_node_as_well() {
+        const POD: &str = "/api/v1/namespaces/ns/pods/p";
+        let (client, asked) = server(|method, path, body| match path {
+            path if path.contains("/events") => (200, body),
+            path if path.starts_with(POD) => (
+                200,
+                json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "ns"}}),
+            ),
+            _ => panic!("{method} {path}"),
+        });
+        let cache = Arc::new(Cache::default());
+        let eviction = TaintEviction::new(client, &cache);
+        let node = json!({"metadata": {"name": "n", "uid": "n", "resourceVersion": "1"},
+            "spec": {"taints": [{"key": "k", "effect": "NoExecute"}]}});
+        cache.nodes.store().apply(serde_json::from_value(node).unwrap());
+        let pod = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "p", "resourceVersion": "2"},
+            "spec": {"nodeName": "n", "containers": []}, "status": {"phase": "Succeeded"}});
+        let changes = cache.pods.store().apply(serde_json::from_value(pod).unwrap());
+        changes.iter().for_each(|change| eviction.pod(change));
+        eviction.evict(&ObjectKey::new("ns", "p")).await.unwrap();
+        let asked = asked.lock().unwrap();
+        let asked: Vec<String> = asked
+            .iter()
+            .map(|(method, path, _)| format!("{method} {path}"))
+            .collect();
+        assert_eq!(asked, [format!("PATCH {POD}/status"), format!("DELETE {POD}")]);
     }
 }
