@@ -12,6 +12,7 @@ use orlop_client::workqueue::WorkQueue;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use super::alive::group_of;
 use super::graph::{FOREGROUND, Graph, ORPHAN, Place, Task, Uid};
 use super::verdict::{OwnerIs, Verdict, judge};
 use crate::api_error;
@@ -53,10 +54,6 @@ fn home_of(cache: &Cache, owner: &OwnerReference, namespace: &str) -> Option<Arc
         ("batch", "CronJob") => has(&cache.cron_jobs, namespace, owner),
         _ => None,
     }
-}
-
-fn group_of(owner: &OwnerReference) -> &str {
-    owner.api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
 impl GarbageCollector {
@@ -257,7 +254,7 @@ impl GarbageCollector {
         served: &Served,
         dependent: &MetadataOnly,
     ) -> Result<Option<OwnerIs>, kube::Error> {
-        if self.graph().is_alive(&owner.uid, &place.namespace) && !self.is_waiting(&owner.uid) {
+        if self.graph().is_there(owner, &place.namespace) && !self.is_waiting(&owner.uid) {
             return Ok(Some(OwnerIs::Solid));
         }
         let was_deleted = self.graph().was_deleted(&owner.uid);
@@ -301,7 +298,7 @@ impl GarbageCollector {
                 true => place.namespace.clone(),
                 false => Arc::from(""),
             };
-            self.graph().found_alive(&owner.uid, &home);
+            self.graph().found_alive(owner, &home);
         }
         Ok(Some(OwnerIs::Solid))
     }
@@ -323,96 +320,4 @@ impl GarbageCollector {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{Asked, server};
-    use http::Method;
-    use kube::core::ApiResource;
-    use serde_json::{Value, json};
-
-    const THING: &str = "/apis/example.com/v1/namespaces/ns/things/owner";
-
-    /// Looks at a Pod whose owner is a Thing, which a server answers for that serves Things in these versions; whether
-    /// that came to an end, and what was deleted.
-    async fn looked_at(owner: (u16, Value), versions: &'static [&'static str]) -> (bool, usize) {
-        let pod = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "p", "resourceVersion": "5",
-            "ownerReferences": [{"apiVersion": "example.com/v1", "kind": "Thing", "name": "owner", "uid": "o"}]}});
-        let live = pod.clone();
-        let (client, asked): (_, Asked) = server(move |method, path, _| match (method, path) {
-            (&Method::DELETE, _) => (200, json!({"kind": "Status", "status": "Success"})),
-            (_, THING) => owner.clone(),
-            (_, "/api/v1/namespaces/ns/pods/p") => (200, live.clone()),
-            (_, "/api") => (
-                200,
-                json!({"items": [{"metadata": {}, "versions": [{"version": "v1", "resources": []}]}]}),
-            ),
-            (_, "/apis") => {
-                let things = |version: &&str| {
-                    json!({"version": version, "resources": [{"resource": "things",
-                    "responseKind": {"group": "example.com", "version": version, "kind": "Thing"},
-                    "scope": "Namespaced", "verbs": ["list", "watch", "delete"]}]})
-                };
-                let versions: Vec<Value> = versions.iter().map(things).collect();
-                (
-                    200,
-                    json!({"items": [{"metadata": {"name": "example.com"}, "versions": versions}]}),
-                )
-            }
-            (method, path) => panic!("{method} {path}"),
-        });
-        let collector = GarbageCollector::new(client, &Arc::new(Cache::default()));
-        let kind = |group: &str, kind: &str, plural: &str| Served {
-            resource: ApiResource {
-                group: group.to_owned(),
-                version: "v1".to_owned(),
-                api_version: if group.is_empty() {
-                    "v1".to_owned()
-                } else {
-                    format!("{group}/v1")
-                },
-                kind: kind.to_owned(),
-                plural: plural.to_owned(),
-            },
-            namespaced: true,
-            watchable: true,
-            delete_collection: true,
-        };
-        *collector.kinds.write().unwrap() =
-            vec![kind("", "Pod", "pods"), kind("example.com", "Thing", "things")];
-        let metadata = serde_json::from_value(pod["metadata"].clone()).unwrap();
-        let tasks = collector.graph().applied(0, &metadata, |_| None);
-        assert_eq!(tasks, [Task::Check("p".into())]);
-        let ended = collector.look(&tasks[0]).await.is_ok();
-        let asked = asked.lock().unwrap();
-        let deleted = asked.iter().filter(|(method, ..)| method == Method::DELETE);
-        (ended, deleted.count())
-    }
-
-    fn not_found(message: &str, details: Value) -> (u16, Value) {
-        let status = json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404,
-            "message": message, "details": details});
-        (404, status)
-    }
-
-    #[tokio::test]
-    async fn a_place_that_is_not_served_says_nothing_of_an_owner_whose_kind_is() {
-        let named = not_found(
-            "things \"owner\" not found",
-            json!({"name": "owner", "kind": "things"}),
-        );
-        assert_eq!(looked_at(named, &["v1"]).await, (true, 1), "the owner is gone");
-        let unserved = || not_found("404 page not found", json!({}));
-        assert_eq!(
-            looked_at(unserved(), &["v2"]).await,
-            (false, 0),
-            "its kind has moved"
-        );
-        let lagging = looked_at(unserved(), &["v1"]).await;
-        assert_eq!(lagging, (false, 0), "another server behind the address has it");
-        assert_eq!(
-            looked_at(unserved(), &[]).await,
-            (true, 1),
-            "it went with its kind"
-        );
-    }
-}
+mod tests;

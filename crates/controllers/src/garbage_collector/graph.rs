@@ -7,6 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use orlop_client::informer::Shared;
 
+use super::alive::Alive;
 use super::verdict::Dependents;
 
 /// Finalizer of an owner that waits for its dependents to go.
@@ -58,9 +59,7 @@ struct Entry {
 pub struct Graph {
     entries: HashMap<Uid, Entry>,
     dependents: HashMap<Uid, HashSet<Uid>>,
-    /// Owners seen alive, so that not every dependent has to ask, and their namespaces (empty if they have none). Only of
-    /// kinds whose deletion we see.
-    alive: HashMap<Uid, Arc<str>>,
+    alive: Alive,
     deleted: HashSet<Uid>,
     deleted_order: VecDeque<Uid>,
 }
@@ -126,11 +125,11 @@ impl Graph {
                 if !self.is_foreground(&owner.uid)
                     && let Some(home) = home(owner)
                 {
-                    self.found_alive(&owner.uid, &home);
+                    self.found_alive(owner, &home);
                 }
             }
             let namespace = &place.namespace;
-            if owners.iter().any(|(owner, _)| !self.is_alive(owner, namespace)) {
+            if references.iter().any(|owner| !self.is_there(owner, namespace)) {
                 tasks.push(Task::Check(uid.clone()));
             }
         }
@@ -179,7 +178,7 @@ impl Graph {
         let uid = Uid::from(uid);
         let mut tasks: Vec<Task> = self.dependents_of(&uid).into_iter().map(Task::Check).collect();
         tasks.extend(self.unlink(&uid));
-        self.alive.remove(&uid);
+        self.alive.forget(&uid);
         // Of objects that own and owe nothing nobody asks.
         if !tasks.is_empty() || self.dependents.contains_key(&uid) {
             if self.deleted_order.len() >= RECENTLY_DELETED_MAX
@@ -258,138 +257,28 @@ impl Graph {
 
     /// Whether the owner was seen alive, and not deleted since, where objects of that namespace can have owners.
     pub fn is_alive(&self, uid: &str, namespace: &str) -> bool {
-        let home = self.alive.get(uid);
+        let home = self.alive.home(uid);
         home.is_some_and(|home| home.is_empty() || **home == *namespace)
+    }
+
+    /// Whether it was seen alive as what `owner` names: of the right uid, another kind or name may be meant.
+    pub fn is_there(&self, owner: &OwnerReference, namespace: &str) -> bool {
+        self.is_alive(&owner.uid, namespace) && self.alive.is_named(owner)
     }
 
     /// Whether the owner is alive in another namespace: nothing in `namespace` can be owned by it.
     pub fn is_abroad(&self, uid: &str, namespace: &str) -> bool {
-        self.alive.contains_key(uid) && !self.is_alive(uid, namespace)
+        self.alive.home(uid).is_some() && !self.is_alive(uid, namespace)
     }
 
     /// A look found the owner in that namespace, of a kind whose deletion we would see.
-    pub fn found_alive(&mut self, uid: &str, home: &Arc<str>) {
-        if !self.deleted.contains(uid) {
+    pub fn found_alive(&mut self, owner: &OwnerReference, home: &Arc<str>) {
+        if !self.deleted.contains(owner.uid.as_str()) {
             self.alive
-                .insert(self.known_uid(uid), NAMESPACES.share(home.clone()));
+                .found(self.known_uid(&owner.uid), NAMESPACES.share(home.clone()), owner);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn object(uid: &str, owners: &[&str], finalizers: &[&str], terminating: bool) -> ObjectMeta {
-        let owner = |uid: &&str| json!({"apiVersion": "v1", "kind": "K", "name": uid, "uid": uid, "blockOwnerDeletion": true});
-        let mut meta = json!({"name": uid, "uid": uid, "finalizers": finalizers,
-            "ownerReferences": owners.iter().map(owner).collect::<Vec<_>>()});
-        if terminating {
-            meta["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-        }
-        serde_json::from_value(meta).unwrap()
-    }
-
-    /// No owner is known to be there.
-    fn nobody(_: &OwnerReference) -> Option<Arc<str>> {
-        None
-    }
-
-    fn check(uid: &str) -> Task {
-        Task::Check(uid.into())
-    }
-
-    #[test]
-    fn s11_dependents_are_checked_when_their_owner_goes() {
-        let mut graph = Graph::default();
-        assert_eq!(
-            graph.applied(0, &object("pod", &["ds"], &[], false), nobody),
-            [check("pod")],
-            "is there such an owner?"
-        );
-        graph.found_alive("ds", &"".into());
-        assert!(
-            graph
-                .applied(0, &object("pod2", &["ds"], &[], false), nobody)
-                .is_empty(),
-            "it is known to be alive"
-        );
-        let mut tasks = graph.deleted("ds");
-        tasks.sort_by_key(|task| format!("{task:?}"));
-        assert_eq!(tasks, [check("pod"), check("pod2")]);
-        assert!(!graph.is_alive("ds", ""));
-        assert!(graph.was_deleted("ds") && !graph.was_deleted("pod"));
-        graph.found_alive("ds", &"".into());
-        assert!(
-            !graph.is_alive("ds", ""),
-            "a look that began before the deletion isn't believed"
-        );
-    }
-
-    #[test]
-    fn an_owner_is_none_to_objects_of_other_namespaces() {
-        let mut graph = Graph::default();
-        let of = |uid: &str, namespace: &str| ObjectMeta {
-            namespace: Some(namespace.to_owned()),
-            ..object(uid, &["set"], &[], false)
-        };
-        graph.found_alive("set", &"here".into());
-        assert!(graph.applied(0, &of("near", "here"), nobody).is_empty());
-        assert_eq!(graph.applied(0, &of("far", "there"), nobody), [check("far")]);
-        assert_eq!(graph.unsettled(), [check("far")]);
-        assert!(graph.is_abroad("set", "there") && !graph.is_abroad("set", "here"));
-    }
-
-    #[test]
-    fn u22_a_foreground_deleted_owner_waits_for_blocking_dependents() {
-        let mut graph = Graph::default();
-        graph.applied(0, &object("pod", &["ds"], &[], false), nobody);
-        let tasks = graph.applied(1, &object("ds", &[], &[FOREGROUND], true), nobody);
-        assert_eq!(tasks, [Task::Foreground("ds".into()), check("pod")]);
-        assert_eq!(graph.blocking("ds"), ["pod".into()]);
-        assert!(!graph.is_terminating("pod"));
-        assert!(
-            graph
-                .applied(0, &object("pod", &["ds"], &[], true), nobody)
-                .is_empty()
-        );
-        assert_eq!(graph.blocking("ds"), ["pod".into()], "it is waited for");
-        assert!(graph.is_terminating("pod"), "without another look at it");
-        assert_eq!(graph.deleted("pod"), [Task::Foreground("ds".into())]);
-        assert!(graph.blocking("ds").is_empty());
-    }
-
-    #[test]
-    fn u21_an_orphaning_owner_lets_its_dependents_go() {
-        let mut graph = Graph::default();
-        graph.applied(0, &object("pod", &["ds"], &[], false), nobody);
-        assert_eq!(
-            graph.applied(1, &object("ds", &[], &[ORPHAN], true), nobody),
-            [Task::Orphan("ds".into())]
-        );
-        graph.applied(0, &object("pod", &[], &[], false), nobody);
-        assert_eq!(graph.dependents_are("ds"), Dependents::None);
-    }
-
-    #[test]
-    fn a_dependent_that_waits_itself_is_told() {
-        let mut graph = Graph::default();
-        graph.applied(0, &object("a", &["b"], &[], false), nobody);
-        assert_eq!(graph.dependents_are("b"), Dependents::There);
-        graph.applied(0, &object("a", &["b"], &[FOREGROUND], true), nobody);
-        assert_eq!(graph.dependents_are("b"), Dependents::Waiting);
-    }
-
-    #[test]
-    fn objects_without_owners_are_not_remembered() {
-        let mut graph = Graph::default();
-        assert!(
-            graph
-                .applied(0, &object("alone", &[], &[], false), nobody)
-                .is_empty()
-        );
-        assert!(graph.deleted("alone").is_empty());
-        assert!(graph.entries.is_empty() && graph.deleted.is_empty());
-    }
-}
+mod tests;
