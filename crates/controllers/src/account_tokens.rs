@@ -5,4 +5,5 @@ mod controller;
 mod plan;
 mod view;
 
-pub use controller::AccountTokens;
+pub use controller::{AccountTokens, OF_TYPE};
+pub use plan::{ACCOUNT, ACCOUNT_UID};

@@ -19,6 +19,8 @@
 //!   what was approved, deletes old ones;
 //! - `account_tokens`: one worker takes Secrets that ask for a service account's token; writes it, deletes those of
 //!   accounts that went; only where it was given the key;
+//! - `unused_tokens`: once a day takes tokens out of use that older clusters made and nobody has used for a year, and
+//!   deletes those that have been for another;
 //! - `bootstrap_tokens`: signs `cluster-info` with each token, deletes those that have ended;
 //! - `endpoints`: two workers take Services; writes EndpointSlices and Endpoints;
 //! - `node_lifecycle`: two workers take nodes; writes taints and, when a node fell silent, its
@@ -42,7 +44,8 @@
 //!
 //! # What it doesn't do
 //! It binds no pods (scheduler), starts none (node agent), and knows nothing of the API server but
-//! its API. On an idle cluster it asks every 30 s which kinds there are, and does nothing else.
+//! its API. On an idle cluster it asks every 30 s which kinds there are, once a day since when the use of
+//! tokens is noted, and does nothing else.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod account_tokens;
@@ -84,6 +87,7 @@ mod taint_eviction;
 #[cfg(test)]
 mod testing;
 mod ttl_after_finished;
+mod unused_tokens;
 mod volume_binding;
 mod workers;
 

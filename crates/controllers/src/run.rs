@@ -42,6 +42,7 @@ use crate::stateful_set::StatefulSets;
 use crate::storage_protection::StorageProtection;
 use crate::taint_eviction::TaintEviction;
 use crate::ttl_after_finished::TtlAfterFinished;
+use crate::unused_tokens::UnusedTokens;
 use crate::volume_binding::VolumeBinding;
 
 /// What the controllers have to be told.
@@ -188,6 +189,8 @@ async fn run_on(
             => Namespaces::new(clients.of("namespace-controller"), clients.only("generic-garbage-collector"), &cache);
         defaults: selection.runs("serviceaccount-controller") || root_ca.is_some()
             => NamespaceDefaults::new(clients.by(accounts::of_namespace_defaults), &cache, root_ca);
+        unused_tokens: selection.runs("legacy-serviceaccount-token-cleaner-controller")
+            => UnusedTokens::new(clients.only("legacy-service-account-token-cleaner"), client.clone());
         quotas: selection.runs("resourcequota-controller")
             => ResourceQuotas::new(clients.by(accounts::of_quotas), &cache);
         storage: selection.runs_any(&[

@@ -21,7 +21,7 @@ use crate::root_ca::RootCa;
 use crate::workers::Workers;
 
 /// Selects the Secrets.
-const OF_TYPE: &str = "type=kubernetes.io/service-account-token";
+pub const OF_TYPE: &str = "type=kubernetes.io/service-account-token";
 
 /// The controller.
 pub struct AccountTokens {
