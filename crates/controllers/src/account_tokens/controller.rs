@@ -1,6 +1,7 @@
 //! Listens to Secrets of the type and to ServiceAccounts that go; writes tokens and deletes what has lost its account.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use kube::Api;
@@ -31,6 +32,14 @@ pub struct AccountTokens {
     secrets: Arc<Informer<TokenView>>,
     accounts: Arc<Informer<Existence>>,
     queue: Arc<WorkQueue<ObjectKey>>,
+    gone: Gone,
+}
+
+/// Secrets that went, each with the account that may name it still.
+type Gone = Arc<Mutex<HashMap<ObjectKey, String>>>;
+
+fn lock(gone: &Gone) -> MutexGuard<'_, HashMap<ObjectKey, String>> {
+    gone.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -52,11 +61,14 @@ impl AccountTokens {
         let queue = cache.queue("serviceaccount_tokens_secret");
         let secrets: Arc<Informer<TokenView>> = Arc::new(Informer::new());
         let accounts: Arc<Informer<Existence>> = Arc::new(Informer::new());
-        let on = queue.clone();
+        let gone = Gone::default();
+        let (on, noted) = (queue.clone(), gone.clone());
         secrets.on_change(move |change: &Change<TokenView>| {
-            if let Some(new) = &change.new {
-                on.add(new.key.clone());
+            let secret = change.latest();
+            if change.new.is_none() {
+                lock(&noted).insert(secret.key.clone(), secret.account.clone());
             }
+            on.add(secret.key.clone());
         });
         let (on, of) = (queue.clone(), secrets.clone());
         accounts.on_change(move |change: &Change<Existence>| {
@@ -76,6 +88,7 @@ impl AccountTokens {
             secrets,
             accounts,
             queue,
+            gone,
         })
     }
 
@@ -109,8 +122,9 @@ impl AccountTokens {
     async fn sync(&self, key: &ObjectKey) -> Result<(), Failed> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &key.namespace);
         let Some(secret) = secrets.get_opt(&key.name).await? else {
-            return Ok(());
+            return self.take_name(key).await;
         };
+        lock(&self.gone).remove(key);
         if secret.metadata.deletion_timestamp.is_some() {
             return Ok(());
         }
@@ -125,6 +139,26 @@ impl AccountTokens {
         if let Some(full) = full {
             secrets.replace(&key.name, &PostParams::default(), &full).await?;
         }
+        Ok(())
+    }
+
+    /// Takes the name of a Secret that went out of its account's list.
+    async fn take_name(&self, key: &ObjectKey) -> Result<(), Failed> {
+        let Some(account) = lock(&self.gone).get(key).cloned() else {
+            return Ok(());
+        };
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &key.namespace);
+        let found = match account.is_empty() {
+            true => None,
+            false => accounts.get_opt(&account).await?,
+        };
+        if let Some(without) = found.and_then(|found| plan::without(found, &key.name)) {
+            match accounts.replace(&account, &PostParams::default(), &without).await {
+                Err(error) if !api_error::is_not_found(&error) => return Err(error.into()),
+                _ => {}
+            }
+        }
+        lock(&self.gone).remove(key);
         Ok(())
     }
 

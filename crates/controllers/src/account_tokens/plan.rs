@@ -60,6 +60,16 @@ pub fn completed<E>(
     Ok((new != *secret).then_some(new))
 }
 
+/// The account without the Secret of that name in its list; `None` if that isn't there.
+pub fn without(mut account: ServiceAccount, secret: &str) -> Option<ServiceAccount> {
+    let mut named = account.secrets.take()?;
+    let before = named.len();
+    named.retain(|named| named.name.as_deref() != Some(secret));
+    let changed = named.len() != before;
+    account.secrets = (!named.is_empty()).then_some(named);
+    changed.then_some(account)
+}
+
 fn claims(secret: &Secret, account: &ServiceAccount) -> Value {
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let (namespace, name) = (text(&secret.metadata.namespace), text(&account.metadata.name));
@@ -113,6 +123,24 @@ mod tests {
             |_| -> Result<String, Infallible> { unreachable!("it has a token") },
         );
         assert!(renewed.unwrap().is_some(), "the authority is kept up to date");
+    }
+
+    #[test]
+    fn a_secret_that_went_is_taken_out_of_the_list() {
+        let of = |secrets: Value| -> ServiceAccount {
+            serde_json::from_value(json!({"metadata": {"name": "a"}, "secrets": secrets})).unwrap()
+        };
+        let left = |secrets: Value| {
+            let left = without(of(secrets), "s")?;
+            Some(serde_json::to_value(left.secrets).unwrap())
+        };
+        assert_eq!(
+            left(json!([{"name": "r"}, {"name": "s"}])),
+            Some(json!([{"name": "r"}]))
+        );
+        assert_eq!(left(json!([{"name": "s"}])), Some(json!(null)));
+        assert_eq!(left(json!([{"name": "r"}])), None);
+        assert_eq!(left(json!(null)), None);
     }
 
     #[test]

@@ -58,6 +58,22 @@ async fn a_secret_gets_a_token_of_the_account_it_names_and_goes_with_it() {
         data.contains_key("token").then_some(())
     })
     .await;
+    // An account names no Secret that is gone.
+    secrets.create(&params, &asking("listed", "robot")).await.unwrap();
+    let mut lists = accounts.get("robot").await.unwrap();
+    lists.secrets = serde_json::from_value(json!([{"name": "listed"}, {"name": "kept"}])).unwrap();
+    accounts.replace("robot", &params, &lists).await.unwrap();
+    eventually("its token", || async {
+        let data = secrets.get("listed").await.unwrap().data?;
+        data.contains_key("token").then_some(())
+    })
+    .await;
+    secrets.delete("listed", &DeleteParams::default()).await.unwrap();
+    eventually("the list without it", || async {
+        let named = accounts.get("robot").await.unwrap().secrets?;
+        (named.len() == 1 && named[0].name.as_deref() == Some("kept")).then_some(())
+    })
+    .await;
     secrets.create(&params, &asking("stray", "nobody")).await.unwrap();
     let gone = async |name: &str| {
         eventually("the end of a Secret without an account", || async {
