@@ -462,6 +462,7 @@ mod tests {
             assert!(validate_cron_job(&cron, Some(&cron)).is_empty());
         }
     }
+
     #[test]
     fn a_schedule_that_names_its_time_zone_may_stay_and_comes_no_more() {
         let cron = |schedule: &str, zone: Value| {

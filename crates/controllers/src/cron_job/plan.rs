@@ -415,6 +415,7 @@ mod tests {
             .collect();
         assert_eq!(surplus, ["a"]);
     }
+
     #[test]
     fn of_ended_jobs_one_that_never_started_is_the_youngest() {
         let cron = cron(json!({}), json!({}));
