@@ -85,7 +85,7 @@ pub use flow::FlowConfig;
 pub use http::{Body, ConnectionConfig, Cors, CorsError, InProcess, RequestTimes, ServeError, TlsSettings};
 pub use kubelet::{ADDRESS_TYPES, ADDRESSES_FIRST};
 pub use outbound::{RemoteError, ReviewVersion};
-pub use registry::{BadRange, ServiceNetwork, ServiceRange};
+pub use registry::{BadRange, BadRanges, ServiceNetwork, ServiceRange};
 pub use resources::ROOT as STORAGE_ROOT;
 pub use runtime_config::{RuntimeConfig, RuntimeConfigError};
 pub use server::{ApiServer, Config, KubeletClientTls, StartError, TokenConfig};

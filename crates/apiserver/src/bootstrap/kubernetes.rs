@@ -17,6 +17,8 @@ pub struct Wanted {
 pub fn objects(target_port: u16, addresses: &[IpAddr], network: &ServiceNetwork) -> Vec<Wanted> {
     let address = network.addresses.api_server();
     let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
+    let ranges = network.ranges().into_iter();
+    let cidrs: Vec<String> = ranges.map(|range| range.to_string()).collect();
     let metadata = |labels: Value| json!({"name": "kubernetes", "namespace": "default", "labels": labels});
     let mut wanted = vec![Wanted {
         group: "",
@@ -38,7 +40,7 @@ pub fn objects(target_port: u16, addresses: &[IpAddr], network: &ServiceNetwork)
         plural: "servicecidrs",
         object: json!({
             "metadata": {"name": "kubernetes", "finalizers": [SERVICE_CIDR_FINALIZER]},
-            "spec": {"cidrs": [network.addresses.to_string()]},
+            "spec": {"cidrs": cidrs},
             "status": {"conditions": [{
                 "type": "Ready", "status": "True", "lastTransitionTime": now(), "reason": "",
                 "message": "Kubernetes default Service CIDR is ready"}]},
@@ -88,7 +90,11 @@ pub fn objects(target_port: u16, addresses: &[IpAddr], network: &ServiceNetwork)
 /// The stored object with what is the server's put right; `None` if it is.
 pub fn corrected(stored: &Value, wanted: &Wanted) -> Option<Value> {
     let wrong = |key: &&&str| stored[**key] != wanted.object[**key];
-    let wrong: Vec<&&str> = wanted.owned.iter().filter(wrong).collect();
+    let owned: &[&str] = match gains_family(stored, wanted) {
+        true => &["spec"],
+        false => wanted.owned,
+    };
+    let wrong: Vec<&&str> = owned.iter().filter(wrong).collect();
     if wrong.is_empty() {
         return None;
     }
@@ -99,9 +105,46 @@ pub fn corrected(stored: &Value, wanted: &Wanted) -> Option<Value> {
     Some(corrected)
 }
 
+/// Whether the cluster's ServiceCIDR has the first of two ranges only. Whoever still has one range leaves both.
+fn gains_family(stored: &Value, wanted: &Wanted) -> bool {
+    let cidrs = |object: &Value| object["spec"]["cidrs"].as_array().cloned().unwrap_or_default();
+    wanted.plural == "servicecidrs"
+        && matches!((&cidrs(stored)[..], &cidrs(&wanted.object)[..]), ([was], [first, _]) if was == first)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::ServiceRange;
+
+    #[test]
+    fn a_cluster_of_one_family_may_gain_the_other() {
+        let network = |ranges: &[&str]| {
+            let ranges: Vec<ServiceRange> = ranges.iter().map(|range| range.parse().unwrap()).collect();
+            ServiceNetwork::new(&ranges, 30000..=32767).unwrap()
+        };
+        let [one, two, other] = [
+            &["10.96.0.0/12"][..],
+            &["10.96.0.0/12", "fd00::/112"][..],
+            &["10.1.0.0/16", "fd00::/112"][..],
+        ]
+        .map(|ranges| objects(6443, &[], &network(ranges)));
+        let service = &two[0].object["spec"];
+        assert_eq!(
+            (
+                &service["clusterIPs"],
+                &service["ipFamilies"],
+                &service["ipFamilyPolicy"]
+            ),
+            (&json!(["10.96.0.1"]), &json!(["IPv4"]), &json!("SingleStack")),
+            "the Service itself stays as it is"
+        );
+        let gained = corrected(&one[1].object, &two[1]).unwrap();
+        assert_eq!(gained["spec"]["cidrs"], json!(["10.96.0.0/12", "fd00::/112"]));
+        assert!(corrected(&gained, &two[1]).is_none());
+        assert!(corrected(&gained, &one[1]).is_none());
+        assert!(corrected(&one[1].object, &other[1]).is_none());
+    }
 
     #[test]
     fn a_server_on_another_address_is_found_there() {

@@ -5,9 +5,11 @@
 //! over the version that was read before looking: of two that look at the same time, one looks again.
 mod address;
 mod names;
+mod network;
 mod ports;
 mod range;
 
+pub use network::{BadRanges, ServiceNetwork};
 pub use range::{BadRange, ServiceRange};
 
 use crate::ApiServer;
@@ -17,7 +19,7 @@ use crate::http::Call;
 use crate::resources::services::{self, has_cluster_ip, has_node_ports, needs_health_check};
 use crate::resources::{self, Resource};
 use crate::status::{ApiError, Cause};
-use address::assign_address;
+use address::assign_addresses;
 use orlop_store::{Compare, Op, Revision};
 use ports::{Ports, assign_health_check, assign_ports};
 use rand::Rng;
@@ -28,22 +30,6 @@ use std::ops::RangeInclusive;
 
 /// The key that every write which takes something of the network replaces.
 const GUARD: &str = "/registry/orlop/service-allocation";
-
-/// Where Services get their addresses and ports.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceNetwork {
-    pub addresses: ServiceRange,
-    pub node_ports: RangeInclusive<u16>,
-}
-
-impl Default for ServiceNetwork {
-    fn default() -> Self {
-        Self {
-            addresses: ServiceRange::default(),
-            node_ports: 30000..=32767,
-        }
-    }
-}
 
 /// What has to hold, and to be written, together with the object.
 #[derive(Clone)]
@@ -113,6 +99,7 @@ async fn allocate_addresses(call: &Call, service: &mut Value) -> Result<Vec<Guar
     let random = rand::rng().random();
     let network = Network {
         ranges: ranges(server),
+        is_dual: server.services.secondary.is_some(),
         node_ports: &server.services.node_ports,
     };
     let changed = assign(service, before.as_ref(), &taken, &network, random)
@@ -120,22 +107,30 @@ async fn allocate_addresses(call: &Call, service: &mut Value) -> Result<Vec<Guar
     if !changed {
         return Ok(Vec::new());
     }
-    Ok([held.replaced(GUARD, own)]
+    let guard = [held.replaced(GUARD, own)];
+    Ok(guard
         .into_iter()
-        .chain(address_object(server, service))
+        .chain(address_objects(server, service))
         .collect())
 }
 
-/// The IPAddress of a Service's address, if there is none yet: clients may ask for it as soon as they have the Service.
-fn address_object(server: &ApiServer, service: &Value) -> Option<Guard> {
-    let ip = services::cluster_address(services::text(service, "clusterIP"))?;
+/// The IPAddresses of a Service's addresses that aren't there yet: clients may ask for them as soon as they have the
+/// Service.
+fn address_objects(server: &ApiServer, service: &Value) -> Vec<Guard> {
+    let ips = services::cluster_ips(service).into_iter();
+    ips.filter_map(services::cluster_address)
+        .filter_map(|ip| address_object(server, ip, &service["metadata"]))
+        .collect()
+}
+
+fn address_object(server: &ApiServer, ip: IpAddr, owner: &Value) -> Option<Guard> {
     let resource = resources::find("networking.k8s.io", "v1", "ipaddresses")?;
     let storage = server.cache.storage(resource)?;
     let key = resource.key("", &ip.to_string());
     if server.cache.get(storage, &key).is_some() {
         return None;
     }
-    let mut object = crate::upkeep::address_object(ip, &service["metadata"]);
+    let mut object = crate::upkeep::address_object(ip, owner);
     super::identity::assign(resource, &mut object);
     let store_key = resource.store_key(&key);
     Some(Guard {
@@ -144,16 +139,18 @@ fn address_object(server: &ApiServer, service: &Value) -> Option<Guard> {
     })
 }
 
-/// Where one Service gets its address and ports.
+/// Where one Service gets its addresses and ports.
 struct Network<'n> {
     /// The server's own first.
     ranges: Vec<ServiceRange>,
+    /// Whether the server's own are of both families. A ServiceCIDR of another family makes no cluster one of both.
+    is_dual: bool,
     node_ports: &'n RangeInclusive<u16>,
 }
 
-/// The server's own range, and those of ServiceCIDRs.
+/// The server's own ranges, and those of ServiceCIDRs.
 fn ranges(server: &ApiServer) -> Vec<ServiceRange> {
-    let mut ranges = vec![server.services.addresses];
+    let mut ranges = server.services.ranges();
     let added = server.cache.values_of("networking.k8s.io", "servicecidrs");
     ranges.extend(added.iter().flat_map(offered));
     let mut seen = HashSet::new();
@@ -198,7 +195,7 @@ fn assign(
 ) -> Result<bool, Vec<Cause>> {
     let mut changed = false;
     if has_cluster_ip(service) {
-        changed |= assign_address(service, before, taken, &network.ranges, u128::from(random))?;
+        changed |= assign_addresses(service, before, taken, network, u128::from(random))?;
     }
     if has_node_ports(service) {
         let mut ports = Ports::new(before, taken, network.node_ports, random);
@@ -228,6 +225,7 @@ mod tests {
         let mut service = service(spec);
         let network = Network {
             ranges,
+            is_dual: false,
             node_ports: &ServiceNetwork::default().node_ports,
         };
         match assign(&mut service, None, taken, &network, 5) {

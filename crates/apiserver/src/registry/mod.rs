@@ -31,7 +31,7 @@ mod update;
 mod watch;
 
 pub(crate) use allocation::offered;
-pub use allocation::{BadRange, ServiceNetwork, ServiceRange};
+pub use allocation::{BadRange, BadRanges, ServiceNetwork, ServiceRange};
 pub(crate) use change::Part;
 pub(crate) use identity::{assign, generated_name, microseconds, now, text, whole_seconds};
 pub(crate) use present::{list as present_list, value as present_value};

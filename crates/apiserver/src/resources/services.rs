@@ -1,9 +1,15 @@
 //! Services (contract §18): what they are given, and what of it they keep.
+mod addresses;
 mod validate;
+
+pub use addresses::{
+    REQUIRE_DUAL_STACK, SINGLE_STACK, cluster_ips, family_of, family_policy, is_headless, is_open,
+};
 
 use super::definition::{Field, PROXY_VERBS, Read, Resource, STATUS, Subresource};
 use super::meaning::{fill, items_at};
 use super::rules::Rules;
+use addresses::keep_addresses;
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -169,51 +175,6 @@ fn keep_what_was_given(new: &mut Value, old: &Value) {
     if !balanced(new) && new["status"].is_object() {
         new["status"]["loadBalancer"] = json!({});
     }
-}
-
-const OF_ADDRESSES: [&str; 4] = ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"];
-
-fn keep_addresses(new: &mut Value, old: &Value) {
-    if !has_cluster_ip(old) {
-        return;
-    }
-    restore_spelling(new, old);
-    let (had, has) = (text(old, "clusterIP"), text(new, "clusterIP"));
-    // Clients that know only the one address say nothing of the list, or leave it as it was.
-    let same_list = new["spec"]["clusterIPs"] == old["spec"]["clusterIPs"];
-    let same = had == has && (same_list || new["spec"]["clusterIPs"].is_null());
-    if !has_cluster_ip(new) {
-        for key in OF_ADDRESSES {
-            if same || (!key.starts_with("cluster") && new["spec"][key] == old["spec"][key]) {
-                remove(&mut new["spec"], key);
-            }
-        }
-        return;
-    }
-    if !has.is_empty() && had != has && same_list {
-        new["spec"]["clusterIPs"] = json!([has]);
-    }
-    for key in OF_ADDRESSES {
-        let value = &old["spec"][key];
-        let unset = new["spec"][key].as_str() == Some("") || new["spec"][key].is_null();
-        if unset && !value.is_null() {
-            new["spec"][key] = value.clone();
-        }
-    }
-}
-
-/// An address that is only written otherwise than it is stored has not changed.
-fn restore_spelling(new: &mut Value, old: &Value) {
-    let (had, has) = (text(old, "clusterIP"), text(new, "clusterIP"));
-    let meant = cluster_address(has);
-    if had == has || meant.is_none() || meant != cluster_address(had) {
-        return;
-    }
-    let spec = &mut new["spec"];
-    if spec["clusterIPs"][0] == spec["clusterIP"] {
-        spec["clusterIPs"] = old["spec"]["clusterIPs"].clone();
-    }
-    spec["clusterIP"] = old["spec"]["clusterIP"].clone();
 }
 
 fn keep_ports(new: &mut Value, old: &Value) {

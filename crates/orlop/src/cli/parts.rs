@@ -215,7 +215,8 @@ pub struct ApiServerArgs {
     /// What browsers are told with every answer about asking over TLS only, comma-separated, such as max-age=31536000.
     #[arg(long, value_name = "DIRECTIVES", value_delimiter = ',')]
     pub strict_transport_security_directives: Vec<String>,
-    /// Addresses that Services get; of two, comma-separated, the first.
+    /// Addresses that Services get: one range or, comma-separated, one of each family, the first of which they have by
+    /// default.
     #[arg(
         long,
         value_name = "CIDR",

@@ -10,9 +10,9 @@ use crate::paths::Root;
 use crate::signals;
 use anyhow::{Context, Result, bail};
 use orlop_apiserver::{
-    AdmissionSettings, ApiServer, AuthenticationConfig, Config, Cors, Encryption, EndpointReconciler,
-    FlowConfig, KubeletClientTls, RequestTimes, RuntimeConfig, STORAGE_ROOT, ServiceNetwork, ServiceRange,
-    TokenConfig,
+    AdmissionSettings, ApiServer, AuthenticationConfig, BadRanges, Config, Cors, Encryption,
+    EndpointReconciler, FlowConfig, KubeletClientTls, RequestTimes, RuntimeConfig, STORAGE_ROOT,
+    ServiceNetwork, TokenConfig,
 };
 use orlop_client::Followed;
 use orlop_pki::{
@@ -132,10 +132,7 @@ pub async fn apiserver(arguments: ApiServerArgs) -> Result<()> {
     let forgets = arguments.etcd_servers.is_empty() || arguments.etcd_compaction_interval.is_zero();
     config.compaction = (!forgets).then_some(arguments.etcd_compaction_interval);
     config.hostname = Some(gethostname::gethostname().to_string_lossy().into_owned());
-    config.services = ServiceNetwork {
-        addresses: service_range(&arguments),
-        node_ports: arguments.service_node_port_range.clone(),
-    };
+    config.services = service_network(&arguments)?;
     let server = ApiServer::start(config, store).await?;
     tracing::info!(%address, "API server answers");
     if let Some(path) = admin_kubeconfig(&arguments, &root, address)? {
@@ -325,12 +322,11 @@ async fn connect_etcd(servers: &[String], tls: EtcdTls) -> Result<EtcdStore> {
     }
 }
 
-fn service_range(arguments: &ApiServerArgs) -> ServiceRange {
-    arguments
-        .service_cluster_ip_range
-        .first()
-        .copied()
-        .unwrap_or_default()
+fn service_network(arguments: &ApiServerArgs) -> Result<ServiceNetwork, BadRanges> {
+    ServiceNetwork::new(
+        &arguments.service_cluster_ip_range,
+        arguments.service_node_port_range.clone(),
+    )
 }
 
 /// Where certificates are that no flag names.
@@ -384,7 +380,7 @@ fn serving_tls(
                 addresses: vec![
                     ip,
                     IpAddr::V4(Ipv4Addr::LOCALHOST),
-                    service_range(arguments).api_server(),
+                    service_network(arguments)?.addresses.api_server(),
                 ],
             };
             own()?.ensure_leaf("apiserver", &request)?;

@@ -1,5 +1,7 @@
 //! What a Service may be.
-use super::{cluster_address, has_cluster_ip, is_externally_accessible, needs_health_check, text};
+mod addresses;
+
+use super::{is_externally_accessible, is_headless, needs_health_check, text};
 use crate::resources::validation::{self, address, invalid, list};
 use crate::status::{Cause, cause};
 use orlop_api::names;
@@ -7,7 +9,6 @@ use serde_json::{Value, json};
 
 const TYPES: &[&str] = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 const POLICIES: &[&str] = &["Cluster", "Local"];
-const FAMILY_POLICIES: &[&str] = &["PreferDualStack", "RequireDualStack", "SingleStack"];
 const DISTRIBUTIONS: &[&str] = &["PreferClose", "PreferSameNode", "PreferSameZone"];
 /// Seconds that a client may be led to the same pod.
 const AFFINITY_SECONDS_MAX: i64 = 86400;
@@ -16,6 +17,11 @@ const PORT_RANGE: &str = "must be between 1 and 65535, inclusive";
 
 /// A new Service, defaulted.
 pub fn create(service: &Value) -> Vec<Cause> {
+    whole(service, None)
+}
+
+/// `before`: what it was, if it isn't new.
+fn whole(service: &Value, before: Option<&Value>) -> Vec<Cause> {
     let spec = &service["spec"];
     let kind = text(service, "type");
     let mut causes = of_type(service, kind);
@@ -25,7 +31,7 @@ pub fn create(service: &Value) -> Vec<Cause> {
     let labels = orlop_api::validation::label_map(&spec["selector"], "spec.selector");
     causes.extend(labels.into_iter().map(Cause::from));
     causes.extend(affinity(service));
-    causes.extend(addresses(service));
+    causes.extend(addresses::named(service, before));
     for (number, ip) in list(spec, "externalIPs").iter().enumerate() {
         let field = format!("spec.externalIPs[{number}]");
         causes.extend(address::reachable_ip(ip.as_str().unwrap_or_default(), &field));
@@ -54,15 +60,11 @@ pub fn create(service: &Value) -> Vec<Cause> {
 
 /// `(new, old)`.
 pub fn update(new: &Value, old: &Value) -> Vec<Cause> {
-    let mut causes = Vec::new();
-    let (was, is) = (text(old, "clusterIP"), text(new, "clusterIP"));
-    if has_cluster_ip(new) && has_cluster_ip(old) && !was.is_empty() && was != is {
-        causes.push(cause::invalid(
-            "spec.clusterIPs[0]",
-            &json!([is]),
-            "may not change once set",
-        ));
-    }
+    // Where what is named makes no sense, it doesn't matter that it is something else.
+    let mut causes = match addresses::named(new, Some(old)).is_empty() {
+        true => addresses::changed(new, old),
+        false => Vec::new(),
+    };
     let both = |of: fn(&Value) -> bool| of(new) && of(old);
     let balanced = |service: &Value| text(service, "type") == "LoadBalancer";
     let (before, after) = (&old["spec"], &new["spec"]);
@@ -76,7 +78,7 @@ pub fn update(new: &Value, old: &Value) -> Vec<Cause> {
     if both(needs_health_check) && before["healthCheckNodePort"] != after["healthCheckNodePort"] {
         causes.push(cause::forbidden("spec.healthCheckNodePort", "field is immutable"));
     }
-    causes.extend(create(new));
+    causes.extend(whole(new, Some(old)));
     causes
 }
 
@@ -125,7 +127,7 @@ pub fn status(new: &Value, _old: &Value) -> Vec<Cause> {
 fn of_type(service: &Value, kind: &str) -> Vec<Cause> {
     let spec = &service["spec"];
     let mut causes = Vec::new();
-    let headless = text(service, "clusterIP") == "None";
+    let headless = is_headless(service);
     if list(spec, "ports").is_empty() && !headless && kind != "ExternalName" {
         causes.push(cause::required("spec.ports", ""));
     }
@@ -252,56 +254,6 @@ fn affinity(service: &Value) -> Vec<Cause> {
             &["ClientIP", "None"],
         )],
     }
-}
-
-/// Addresses of the cluster and the families they are of. What is free is seen when they are given.
-fn addresses(service: &Value) -> Vec<Cause> {
-    let spec = &service["spec"];
-    if !has_cluster_ip(service) {
-        return Vec::new();
-    }
-    let mut causes = Vec::new();
-    let all = list(spec, "clusterIPs");
-    let first = all.first().and_then(Value::as_str).unwrap_or_default();
-    let single = text(service, "clusterIP");
-    if !all.is_empty() && single != first {
-        let why = match single {
-            "" => "must be empty when `clusterIP` is not specified",
-            _ => "first value must match `clusterIP`",
-        };
-        causes.push(cause::invalid("spec.clusterIPs", &spec["clusterIPs"], why));
-    }
-    let families = list(spec, "ipFamilies");
-    for (number, family) in families.iter().enumerate() {
-        let field = format!("spec.ipFamilies[{number}]");
-        let name = family.as_str().unwrap_or_default();
-        if !matches!(name, "IPv4" | "IPv6") {
-            causes.push(cause::unsupported(&field, name, &["IPv4", "IPv6"]));
-        }
-        if families[..number].contains(family) {
-            causes.push(duplicate(field, family));
-        }
-    }
-    let policy = text(service, "ipFamilyPolicy");
-    if !policy.is_empty() && !FAMILY_POLICIES.contains(&policy) {
-        causes.push(cause::unsupported("spec.ipFamilyPolicy", policy, FAMILY_POLICIES));
-    }
-    if single == "None" && all.len() > 1 {
-        let why = "'None' must be the first and only value";
-        causes.push(cause::invalid("spec.clusterIPs", &spec["clusterIPs"], why));
-    } else if single != "None" {
-        for (number, ip) in all.iter().enumerate() {
-            let ip = ip.as_str().unwrap_or_default();
-            if cluster_address(ip).is_none() {
-                causes.extend(address::ip(ip, &format!("spec.clusterIPs[{number}]")));
-            }
-        }
-    }
-    if all.len() > 2 {
-        let why = "may only hold up to 2 values";
-        causes.push(cause::invalid("spec.clusterIPs", &spec["clusterIPs"], why));
-    }
-    causes
 }
 
 fn source_ranges(service: &Value, kind: &str) -> Vec<Cause> {

@@ -5,6 +5,7 @@ mod cases;
 mod chunks;
 mod custom;
 mod discovery;
+mod dual_stack;
 mod hooks;
 mod kinds;
 mod networks;
