@@ -4,7 +4,7 @@ use crate::endpoint::Endpoint;
 use crate::extras::{Extras, Ignored};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The port of an API server.
 pub const API_PORT: u16 = 6443;
@@ -24,6 +24,7 @@ pub struct ClusterConfig {
     pub control_plane_endpoint: Option<String>,
     /// Further names and addresses of the API servers' certificates.
     pub cert_sans: Vec<String>,
+    /// One IPv4 range or, behind a comma, one of IPv6 as well.
     pub service_subnet: String,
     pub pod_subnet: Option<String>,
     pub dns_domain: String,
@@ -152,22 +153,29 @@ impl ClusterConfig {
         }
     }
 
-    /// An address of the service range by its place in it: the first is that of the API, the tenth that of DNS.
+    /// An address of the first service range by its place in it: the first is that of the API, the tenth that of DNS.
     pub fn service_address(&self, nth: u8) -> Result<IpAddr, ClusterError> {
+        let (range, second) = match self.service_subnet.split_once(',') {
+            Some((first, second)) => (first, Some(second)),
+            None => (self.service_subnet.as_str(), None),
+        };
+        if let Some(second) = second.filter(|second| !is_ipv6_range(second)) {
+            return Err(ClusterError::Configuration(format!(
+                "service range {second:?} beside {range} is no IPv6 CIDR such as fd00:10:96::/112"
+            )));
+        }
         let unusable = || {
             ClusterError::Configuration(format!(
-                "service range {:?} is no IPv4 CIDR such as 10.96.0.0/12",
-                self.service_subnet
+                "service range {range:?} is no IPv4 CIDR such as 10.96.0.0/12"
             ))
         };
-        let (base, bits) = self.service_subnet.split_once('/').ok_or_else(unusable)?;
+        let (base, bits) = range.split_once('/').ok_or_else(unusable)?;
         let base: Ipv4Addr = base.parse().map_err(|_| unusable())?;
         let bits: u32 = bits.parse().map_err(|_| unusable())?;
         let size = 32_u32.checked_sub(bits).ok_or_else(unusable)?;
         if size < 5 {
             return Err(ClusterError::Configuration(format!(
-                "service range {} is too small: give it at least /27",
-                self.service_subnet
+                "service range {range} is too small: give it at least /27"
             )));
         }
         let mask = u32::MAX.checked_shl(size).unwrap_or(0);
@@ -261,6 +269,13 @@ impl ClusterConfig {
             kubelet: None,
         })
     }
+}
+
+fn is_ipv6_range(text: &str) -> bool {
+    let parts = text.split_once('/');
+    parts.is_some_and(|(base, bits)| {
+        base.parse::<Ipv6Addr>().is_ok() && bits.parse::<u8>().is_ok_and(|bits| bits <= 126)
+    })
 }
 
 /// Lays a document of a person's over the usual one, in the form of its version.
@@ -422,6 +437,12 @@ mod tests {
             ("10.0.0.0/40", 1, None),
             ("fd00::/108", 1, None),
             ("x", 1, None),
+            ("10.96.0.0/16,fd00:10:96::/112", 10, Some("10.96.0.10")),
+            ("fd00:10:96::/112,10.96.0.0/16", 10, None),
+            ("10.96.0.0/16,10.97.0.0/16", 10, None),
+            ("10.96.0.0/16,fd00:10:96::/112,fd01::/112", 10, None),
+            ("10.96.0.0/16,fd00:10:96::/128", 10, None),
+            ("10.96.0.0/16,", 10, None),
         ] {
             assert_eq!(of(range, nth).as_deref(), want, "{range}");
         }

@@ -68,7 +68,7 @@ pub struct InitArgs {
     /// Further names and addresses of the API servers' certificates, comma-separated.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub apiserver_cert_extra_sans: Vec<String>,
-    /// Addresses that Services get.
+    /// Addresses that Services get; an IPv4 range and, comma-separated, one of IPv6.
     #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/12")]
     pub service_cidr: String,
     /// Addresses that pods get; each node a part of them.
