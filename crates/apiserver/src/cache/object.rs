@@ -4,7 +4,7 @@ use super::skim::{self, skim, skim_and_find};
 use super::texts::Texts;
 use crate::custom;
 use crate::encode;
-use crate::resources::Resource;
+use crate::resources::{Resource, services};
 use bytes::Bytes;
 use orlop_api::wire::protobuf;
 use serde_json::Value;
@@ -70,7 +70,10 @@ impl Object {
         let decoded;
         let stored = if stored.starts_with(PROTOBUF) {
             // Upstream's server stores built-in kinds so.
-            let value = protobuf::decode(stored).map_err(|e| unreadable(&key, e))?;
+            let mut value = protobuf::decode(stored).map_err(|e| unreadable(&key, e))?;
+            if resource.storage == services::STORAGE {
+                services::fill_families(&mut value);
+            }
             decoded = encode::stored(resource, &value);
             decoded.as_ref()
         } else if let Some(definition) = custom::in_v1(resource, stored).map_err(|e| unreadable(&key, e))? {
@@ -415,6 +418,20 @@ mod tests {
         let line = object.line();
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
         assert!(object.piece(0, false).ends_with(b"}}"));
+    }
+
+    #[test]
+    fn a_service_that_is_older_than_families_has_those_of_its_addresses() {
+        let resource = resources::find("", "v1", "services").unwrap();
+        let service = serde_json::json!({"apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "s", "namespace": "d"}, "spec": {"type": "ClusterIP", "clusterIP": "10.96.0.7"}});
+        let stored = protobuf::encode(&service).unwrap();
+        let object = Object::from_stored(resource, "d/s".into(), &stored, 7, true).unwrap();
+        let read = object.value();
+        let spec = &read["spec"];
+        assert_eq!(spec["clusterIPs"], serde_json::json!(["10.96.0.7"]));
+        assert_eq!(spec["ipFamilies"], serde_json::json!(["IPv4"]));
+        assert_eq!(spec["ipFamilyPolicy"], "SingleStack");
     }
 
     #[test]

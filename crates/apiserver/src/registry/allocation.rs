@@ -168,9 +168,10 @@ pub fn offered(cidr: &Value) -> Vec<ServiceRange> {
 }
 
 fn note(service: &Value, taken: &mut Taken) {
-    let addresses = service["spec"]["clusterIPs"].as_array().into_iter().flatten();
-    let parsed = addresses.filter_map(|address| services::cluster_address(address.as_str()?));
-    taken.addresses.extend(parsed);
+    let addresses = services::cluster_ips(service).into_iter();
+    taken
+        .addresses
+        .extend(addresses.filter_map(services::cluster_address));
     let ports = service["spec"]["ports"].as_array().into_iter().flatten();
     let of_nodes = ports.map(|port| &port["nodePort"]);
     let all = of_nodes.chain([&service["spec"]["healthCheckNodePort"]]);

@@ -3,7 +3,8 @@ mod addresses;
 mod validate;
 
 pub use addresses::{
-    REQUIRE_DUAL_STACK, SINGLE_STACK, cluster_ips, family_of, family_policy, is_headless, is_open,
+    REQUIRE_DUAL_STACK, SINGLE_STACK, cluster_ips, family_of, family_policy, fill_families, is_headless,
+    is_open,
 };
 
 use super::definition::{Field, PROXY_VERBS, Read, Resource, STATUS, Subresource};
@@ -195,15 +196,17 @@ fn keep_ports(new: &mut Value, old: &Value) {
         }
         return;
     }
-    let mut taken: HashSet<i64> = before.intersection(&named).copied().collect();
-    let given: HashMap<String, i64> = ports(old)
-        .iter()
-        .map(|port| (name(port), of_node(port)))
-        .collect();
-    for port in items_at(new, "/spec/ports") {
-        let had = given.get(&name(port)).copied().unwrap_or_default();
-        if of_node(port) == 0 && had != 0 && taken.insert(had) {
-            port["nodePort"] = json!(had);
+    if is_given_node_ports(new) {
+        let mut taken: HashSet<i64> = before.intersection(&named).copied().collect();
+        let given: HashMap<String, i64> = ports(old)
+            .iter()
+            .map(|port| (name(port), of_node(port)))
+            .collect();
+        for port in items_at(new, "/spec/ports") {
+            let had = given.get(&name(port)).copied().unwrap_or_default();
+            if of_node(port) == 0 && had != 0 && taken.insert(had) {
+                port["nodePort"] = json!(had);
+            }
         }
     }
     let checked = |service: &Value| {
@@ -239,6 +242,25 @@ mod tests {
         new["spec"]["type"] = json!("ExternalName");
         keep_what_was_given(&mut new, &old);
         assert_eq!(new["spec"].get("clusterIP"), None);
+    }
+
+    #[test]
+    fn a_load_balancer_that_wants_no_ports_of_nodes_loses_those_that_it_leaves_out() {
+        let of = |allocates: bool, node_port: u16| {
+            json!({"spec": {"type": "LoadBalancer", "allocateLoadBalancerNodePorts": allocates,
+                "ports": [{"port": 80, "protocol": "TCP", "nodePort": node_port}]}})
+        };
+        for (had, has, named, kept) in [
+            (true, true, 0, 30080),
+            (false, false, 30080, 30080),
+            (false, false, 0, 0),
+            (true, false, 0, 0),
+            (true, false, 30080, 30080),
+        ] {
+            let mut new = of(has, named);
+            keep_what_was_given(&mut new, &of(had, 30080));
+            assert_eq!(new["spec"]["ports"][0]["nodePort"], kept, "{had} {has} {named}");
+        }
     }
 
     #[test]

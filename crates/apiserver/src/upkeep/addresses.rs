@@ -3,7 +3,7 @@
 use super::own_call;
 use crate::ApiServer;
 use crate::resources;
-use crate::resources::services::cluster_address;
+use crate::resources::services::{cluster_address, cluster_ips};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -55,8 +55,7 @@ struct Plan {
 fn plan(services: &[Value], existing: &[Value]) -> Plan {
     let mut wanted: BTreeMap<String, Value> = BTreeMap::new();
     for service in services {
-        let ips = service["spec"]["clusterIPs"].as_array().into_iter().flatten();
-        for ip in ips.filter_map(|ip| cluster_address(ip.as_str()?)) {
+        for ip in cluster_ips(service).into_iter().filter_map(cluster_address) {
             wanted.insert(ip.to_string(), object(ip, &service["metadata"]));
         }
     }

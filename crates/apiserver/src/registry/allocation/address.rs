@@ -284,6 +284,10 @@ mod tests {
             given(&mut new, None, &taken, DUAL).unwrap_err(),
             "spec.clusterIPs: Invalid value: [\"10.96.0.7\",\"fd00::9\"]: failed to allocate IP fd00::9: provided IP is already allocated"
         );
+        note(&service(json!({"clusterIP": "10.96.0.8"})), &mut taken);
+        let mut new = service(json!({"clusterIP": "10.96.0.8"}));
+        let whose = "it is another's from the time before lists";
+        assert!(given(&mut new, None, &taken, DUAL).is_err(), "{whose}");
         let all: HashSet<IpAddr> = (1..=255u128)
             .map(|n| IpAddr::from(std::net::Ipv6Addr::from_bits((0xfd00 << 112) + n)))
             .collect();

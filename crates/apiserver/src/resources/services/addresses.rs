@@ -1,5 +1,6 @@
 //! The addresses of one Service, the families they are of, and what of both an update keeps.
 use super::{cluster_address, has_cluster_ip, remove, text};
+use crate::resources::meaning::fill;
 use crate::resources::validation::list;
 use serde_json::{Value, json};
 use std::net::IpAddr;
@@ -51,6 +52,32 @@ pub fn family_policy<'v>(service: &'v Value, before: Option<&'v Value>) -> &'v s
         None if is_open(service) => REQUIRE_DUAL_STACK,
         None => SINGLE_STACK,
     }
+}
+
+/// Fills in what servers from before there were two families left out. Of which family a Service without an address is,
+/// is seen when it is changed.
+pub fn fill_families(service: &mut Value) {
+    let has_none = list(&service["spec"], "ipFamilies").is_empty();
+    if !has_none || !has_cluster_ip(service) || is_headless(service) {
+        return;
+    }
+    let ips: Vec<String> = cluster_ips(service).into_iter().map(str::to_owned).collect();
+    let families: Vec<&str> = ips
+        .iter()
+        .filter_map(|ip| cluster_address(ip))
+        .map(family_of)
+        .collect();
+    if families.is_empty() || families.len() != ips.len() {
+        return;
+    }
+    let policy = match families.len() {
+        1 => SINGLE_STACK,
+        _ => REQUIRE_DUAL_STACK,
+    };
+    let spec = &mut service["spec"];
+    fill(spec, "ipFamilyPolicy", || json!(policy));
+    spec["ipFamilies"] = json!(families);
+    spec["clusterIPs"] = json!(ips);
 }
 
 /// An update that doesn't name the addresses keeps them, unless its type has none. A Service that goes back to one family
@@ -168,6 +195,33 @@ mod tests {
             json!(["10.96.0.7", "fd00::8"]),
             "who asks for another is told why that is refused"
         );
+    }
+
+    #[test]
+    fn older_services_have_the_families_of_their_addresses() {
+        let filled = |spec: Value| {
+            let mut service = json!({ "spec": spec });
+            fill_families(&mut service);
+            service["spec"].clone()
+        };
+        assert_eq!(
+            filled(json!({"clusterIP": "10.96.0.7"})),
+            json!({"clusterIP": "10.96.0.7", "clusterIPs": ["10.96.0.7"], "ipFamilies": ["IPv4"],
+                "ipFamilyPolicy": "SingleStack"})
+        );
+        assert_eq!(
+            filled(json!({"clusterIP": "fd00::7", "clusterIPs": ["fd00::7", "10.96.0.7"]})),
+            json!({"clusterIP": "fd00::7", "clusterIPs": ["fd00::7", "10.96.0.7"], "ipFamilies": ["IPv6", "IPv4"],
+                "ipFamilyPolicy": "RequireDualStack"})
+        );
+        for whole in [
+            json!({"clusterIP": "None"}),
+            json!({"type": "ExternalName", "externalName": "a"}),
+            json!({"clusterIP": "10.96.0.7", "clusterIPs": ["10.96.0.7"], "ipFamilies": ["IPv4"],
+                "ipFamilyPolicy": "PreferDualStack"}),
+        ] {
+            assert_eq!(filled(whole.clone()), whole);
+        }
     }
 
     #[test]
