@@ -13,7 +13,7 @@ use super::verdict::Verdict;
 use crate::probes_view::ProbeView;
 use crate::runtime::seen::{SeenPod, SeenResources};
 use conditions::conditions;
-use containers::{container_status, end_all, ephemeral_status};
+use containers::{container_status, end_all, ephemeral_status, share_last_words};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     ContainerStatus, HostIP, Pod, PodIP, PodSpec, PodStatus, ResourceRequirements, ResourceStatus,
@@ -84,7 +84,7 @@ pub fn pod_status(facts: &Facts<'_>) -> PodStatus {
         .iter()
         .map(|container| container_status(facts, container, false))
         .collect();
-    let ephemeral_statuses: Vec<ContainerStatus> = ephemeral_containers(facts.pod)
+    let mut ephemeral_statuses: Vec<ContainerStatus> = ephemeral_containers(facts.pod)
         .iter()
         .map(|container| ephemeral_status(facts, &as_container(container)))
         .collect();
@@ -101,6 +101,7 @@ pub fn pod_status(facts: &Facts<'_>) -> PodStatus {
     if facts.terminating {
         end_all(&mut init_statuses, &mut statuses);
     }
+    share_last_words([&mut init_statuses, &mut statuses, &mut ephemeral_statuses]);
     statuses.sort_by(|a, b| a.name.cmp(&b.name));
     let mut pod_ips = addresses::of_pod(facts.pod, facts.seen, facts.host_ips);
     if pod_ips.is_empty() {

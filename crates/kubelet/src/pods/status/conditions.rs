@@ -19,7 +19,9 @@ pub fn conditions(
     own.push(ready(facts, &containers_ready));
     own.push(containers_ready);
     own.push(condition(facts, "PodScheduled", Ok(())));
-    if let Some(message) = facts.verdict.and_then(|verdict| verdict.disruption.clone()) {
+    let disruption = facts.verdict.and_then(|verdict| verdict.disruption.clone());
+    // Told with the pod's end: what is still being stopped may end by itself.
+    if let Some(message) = disruption.filter(|_| matches!(phase, "Succeeded" | "Failed")) {
         let mut disrupted = condition(facts, "DisruptionTarget", Ok(()));
         disrupted.reason = Some("TerminationByKubelet".into());
         disrupted.message = Some(message);

@@ -9,6 +9,26 @@ use k8s_openapi::api::core::v1::{
 };
 use orlop_api::pod::{init_containers, is_sidecar};
 
+/// Bytes that the last words of all containers of a pod may have together.
+const LAST_WORDS_MAX: usize = 12 << 10;
+
+/// Cuts the last words of a pod's containers to equal parts of what they may have together.
+pub fn share_last_words(lists: [&mut [ContainerStatus]; 3]) {
+    let containers: usize = lists.iter().map(|list| list.len()).sum();
+    let share = LAST_WORDS_MAX / containers.max(1);
+    for status in lists.into_iter().flatten() {
+        for state in [&mut status.state, &mut status.last_state] {
+            let ended = state.as_mut().and_then(|state| state.terminated.as_mut());
+            let message = ended.and_then(|ended| ended.message.as_mut());
+            if let Some(message) = message.filter(|message| message.len() > share) {
+                let mut ends = (0..=share).rev();
+                let end = ends.find(|end| message.is_char_boundary(*end));
+                message.truncate(end.unwrap_or(0));
+            }
+        }
+    }
+}
+
 /// An ephemeral container is never ready or started, as nothing waits for it; its end is remembered when its record goes.
 pub fn ephemeral_status(facts: &Facts<'_>, container: &Container) -> ContainerStatus {
     if facts.seen.newest(&container.name).is_none() {

@@ -305,18 +305,48 @@ fn who_runs_out_of_time_has_failed_also_when_its_containers_end_well() {
 fn g01_a55_evicted_pod_is_failed_with_its_message_and_a_disruption() {
     let mut case = Case::new(one("Always"), vec![c(running())]);
     case.verdict = Some(Verdict::evicted("The node was low on resource: memory. ".into()));
-    let disrupted = condition(&case.status(), "DisruptionTarget").clone();
+    let conditions = case.status().conditions.unwrap();
+    assert!(
+        conditions.iter().all(|one| one.type_ != "DisruptionTarget"),
+        "only together with the terminal phase"
+    );
+    case.seen.containers[0].state = exited(137, 9);
+    let status = case.terminating().status();
+    let disrupted = condition(&status, "DisruptionTarget");
     assert_eq!(
         (disrupted.status.as_str(), disrupted.reason.as_deref()),
         ("True", Some("TerminationByKubelet"))
     );
-    case.seen.containers[0].state = exited(137, 9);
-    let status = case.terminating().status();
     assert_eq!(
         (status.phase.as_deref(), status.reason.as_deref()),
         (Some("Failed"), Some("Evicted"))
     );
     assert!(status.message.unwrap().starts_with("The node was low"));
+}
+
+#[test]
+fn t08_last_words_of_a_pods_containers_share_twelve_kibibytes() {
+    let spec = json!({"restartPolicy": "Never", "initContainers": [{"name": "a"}],
+        "containers": [{"name": "b"}, {"name": "c"}, {"name": "d"}]});
+    let ended = |name: &str| {
+        let mut ended = container(name, name, "s", 0, exited(1, 9));
+        if let SeenState::Exited(exit) = &mut ended.state {
+            exit.message = format!("x{}", "é".repeat(2047));
+        }
+        ended
+    };
+    let words = |case: Case| -> Vec<usize> {
+        let status = case.status();
+        let lists = [status.init_container_statuses, status.container_statuses];
+        let statuses = lists.into_iter().flatten().flatten();
+        let ends = statuses.filter_map(|status| status.state?.terminated?.message);
+        ends.map(|message| message.len()).collect()
+    };
+    // 3072 bytes each, and no part of a letter.
+    let four = Case::new(spec, ["a", "b", "c", "d"].map(ended).into());
+    assert_eq!(words(four), [3071; 4]);
+    let alone = Case::new(one("Never"), vec![ended("c")]);
+    assert_eq!(words(alone), [4095]);
 }
 
 #[test]
