@@ -192,8 +192,9 @@ fn subresources_of(path: &str) -> Vec<&'static str> {
         "checkpoint" => vec!["checkpoint"],
         "pods" | "runningpods" => vec!["pods", "proxy"],
         "healthz" => vec!["healthz", "proxy"],
-        "configz" | "flagz" => vec!["configz", "proxy"],
-        "statusz" => vec!["statusz", "proxy"],
+        "configz" => vec!["configz", "proxy"],
+        "flagz" => vec!["configz"],
+        "statusz" => vec!["statusz"],
         _ => vec!["proxy"],
     }
 }
@@ -240,6 +241,12 @@ mod tests {
     fn n10_paths_are_authorised_as_subresources_of_the_node() {
         for (path, expected) in [
             ("/pods", vec!["pods", "proxy"]),
+            ("/runningpods/", vec!["pods", "proxy"]),
+            ("/healthz/ping", vec!["healthz", "proxy"]),
+            ("/configz", vec!["configz", "proxy"]),
+            ("/flagz", vec!["configz"]),
+            ("/statusz", vec!["statusz"]),
+            ("/logs/pods", vec!["log"]),
             ("/metrics/cadvisor", vec!["metrics"]),
             ("/stats/summary", vec!["stats"]),
             ("/checkpoint/a/b/c", vec!["checkpoint"]),

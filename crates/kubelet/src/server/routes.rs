@@ -92,6 +92,7 @@ impl<'a> Route<'a> {
             ] if !debugging => {
                 return Self::Disabled;
             }
+            ["debug", "pprof", ..] if !debugging => return Self::Disabled,
             _ => return Self::Unknown,
         };
         if matches!(*method, Method::GET | Method::HEAD) {
@@ -241,6 +242,7 @@ mod tests {
             "/containerLogs/a/b/c",
             "/runningpods/",
             "/logs/",
+            "/debug/pprof/heap",
         ] {
             for (port, debugging) in [(Port::Secure, false), (Port::ReadOnly, true)] {
                 let route = Route::of(&Method::GET, path, port, debugging);
