@@ -1,5 +1,6 @@
 //! Taints and what tolerates them.
 
+use crate::names::{check_label_value, check_qualified_name};
 use k8s_openapi::api::core::v1::{Node, Taint, Toleration};
 
 /// New pods stay away.
@@ -8,6 +9,9 @@ pub const NO_SCHEDULE: &str = "NoSchedule";
 pub const PREFER_NO_SCHEDULE: &str = "PreferNoSchedule";
 /// New pods stay away and running ones are evicted.
 pub const NO_EXECUTE: &str = "NoExecute";
+
+/// What a taint may do.
+pub const EFFECTS: [&str; 3] = [NO_SCHEDULE, PREFER_NO_SCHEDULE, NO_EXECUTE];
 
 fn text(value: &Option<String>) -> &str {
     value.as_deref().unwrap_or("")
@@ -70,6 +74,27 @@ pub fn read(text: &str) -> Option<Taint> {
         value: (!value.is_empty()).then(|| value.to_owned()),
         ..taint(key, effect)
     })
+}
+
+/// Refuses what no node can be registered with.
+pub fn check(taint: &Taint) -> Result<(), String> {
+    if let Some(wrong) = check_qualified_name(&taint.key).first() {
+        return Err(format!("key: {wrong}"));
+    }
+    if let Some(wrong) = check_label_value(text(&taint.value)).first() {
+        return Err(format!("value: {wrong}"));
+    }
+    if !EFFECTS.contains(&taint.effect.as_str()) {
+        return Err(format!(
+            "effect {:?} is none of {}",
+            taint.effect,
+            EFFECTS.join(", ")
+        ));
+    }
+    if taint.time_added.is_some() {
+        return Err("timeAdded is not to be given".to_owned());
+    }
+    Ok(())
 }
 
 /// `key` tolerated whatever its value, for ever.

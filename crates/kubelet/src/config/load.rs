@@ -3,7 +3,7 @@
 use super::KubeletConfiguration;
 use super::decode::{decode, drop_zeros};
 use serde_json::{Map, Value};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 pub(super) const API_VERSION: &str = "kubelet.config.k8s.io/v1beta1";
 pub(super) const KIND: &str = "KubeletConfiguration";
@@ -139,6 +139,8 @@ fn parse(file: &Path, text: &str, warnings: &mut Vec<String>) -> Result<Value, C
 
 /// Relative paths mean: beside the file that names them.
 fn make_paths_absolute(value: &mut Value, file: &Path) {
+    // Where there is no working directory, the file would not have been found.
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
     let directory = file.parent().unwrap_or(Path::new("/"));
     for pointer in [
         "/staticPodPath",
@@ -154,9 +156,24 @@ fn make_paths_absolute(value: &mut Value, file: &Path) {
             && !path.is_empty()
             && !path.starts_with('/')
         {
-            *path = directory.join(&*path).display().to_string();
+            *path = plain(&directory.join(&*path)).display().to_string();
         }
     }
+}
+
+/// The path without detours: no `.`, no doubled or trailing slashes, and `..` taken back by its letters.
+pub(super) fn plain(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut plain, part| {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                // Above the root is the root.
+                plain.pop();
+            }
+            part => plain.push(part),
+        }
+        plain
+    })
 }
 
 #[cfg(test)]

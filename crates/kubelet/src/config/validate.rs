@@ -1,12 +1,15 @@
 //! What is refused of a configuration: what cannot work, and what would be left out of account without a word. Pure.
 use super::KubeletConfiguration;
+use super::load::plain;
 use crate::pods::users::LENGTH;
 use crate::upkeep::eviction::signals;
 use crate::upkeep::logs::PERIOD_MIN;
 use orlop_api::quantity::parse;
+use orlop_api::taints;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::Duration;
 
 /// What the kernel takes for `cpu.max`.
@@ -112,11 +115,10 @@ pub fn validate(configuration: &KubeletConfiguration) -> Result<(), String> {
             "AlwaysVerify",
         ],
     )?;
-    if !c.pod_logs_dir.starts_with('/') {
-        return Err(format!(
-            "podLogsDir {:?} must be an absolute path",
-            c.pod_logs_dir
-        ));
+    logs(&c.pod_logs_dir)?;
+    for taint in &c.register_with_taints {
+        taints::check(taint)
+            .map_err(|reason| format!("registerWithTaints {:?}: {reason}", taints::display(taint)))?;
     }
     crate::shutdown::check(c)?;
     let longest = c.crash_loop_back_off.max_container_restart_period.0.as_secs();
@@ -178,6 +180,22 @@ fn one_of(field: &str, value: &str, known: &[&str]) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{field}: {value:?} is none of {}", known.join(", ")))
+}
+
+/// The path is part of what containers' logs are called everywhere.
+fn logs(directory: &str) -> Result<(), String> {
+    let refuse = |what: &str| Err(format!("podLogsDir {directory:?} must be {what}"));
+    if !directory.starts_with('/') {
+        return refuse("an absolute path");
+    }
+    let plain = plain(Path::new(directory));
+    if plain.as_os_str() != directory {
+        return refuse(&format!("written as {:?}", plain.display().to_string()));
+    }
+    if !directory.is_ascii() {
+        return refuse("of ASCII characters");
+    }
+    Ok(())
 }
 
 /// What is reserved for others than pods.

@@ -43,13 +43,7 @@ pub async fn kubelet_with(arguments: KubeletArgs, archives: Option<Arc<dyn Archi
     }
     agent::prepare_machine(&root, &configuration)?;
     agent::use_static_objects(&root, &mut configuration, arguments.static_objects.as_deref());
-    for text in arguments
-        .register_with_taints
-        .iter()
-        .filter(|text| !text.is_empty())
-    {
-        configuration.register_with_taints.push(taint(text)?);
-    }
+    use_taints(&mut configuration, &arguments.register_with_taints)?;
     let node_name = agent::node_name(arguments.hostname_override.as_deref());
     let node_ips = arguments.node_ip.clone();
     let endpoint = arguments
@@ -227,23 +221,24 @@ impl Serving<'_> {
     }
 }
 
-/// What a taint may do.
-const EFFECTS: [&str; 3] = [
-    taints::NO_SCHEDULE,
-    taints::PREFER_NO_SCHEDULE,
-    taints::NO_EXECUTE,
-];
+/// Takes the flag's taints instead of the configuration's, if it was given.
+fn use_taints(configuration: &mut KubeletConfiguration, given: &[String]) -> Result<()> {
+    if given.is_empty() {
+        return Ok(());
+    }
+    // An empty text means none.
+    let taints = given.iter().filter(|text| !text.is_empty());
+    configuration.register_with_taints = taints.map(|text| taint(text)).collect::<Result<_>>()?;
+    Ok(())
+}
 
 /// `key=value:effect` or `key:effect`.
 fn taint(text: &str) -> Result<Taint> {
     let taint = taints::read(text)
         .with_context(|| format!("--register-with-taints: {text:?} is not key=value:effect"))?;
     // The Node would be refused for it, again and again.
-    if taint.key.is_empty() || !EFFECTS.contains(&taint.effect.as_str()) {
-        bail!(
-            "--register-with-taints: {text:?} is not key=value:effect, with one of the effects {}",
-            EFFECTS.join(", ")
-        );
+    if let Err(reason) = taints::check(&taint) {
+        bail!("--register-with-taints: {text:?} is not key=value:effect: {reason}");
     }
     Ok(taint)
 }
@@ -309,5 +304,25 @@ mod tests {
         for wrong in ["x", "a=b:Nothing", ":NoExecute", "a:"] {
             assert!(super::taint(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn c05_taints_of_the_flag_go_before_those_of_the_file() {
+        let used = |given: &[&str]| {
+            let mut configuration = KubeletConfiguration {
+                register_with_taints: vec![taints::taint("of-file", taints::NO_SCHEDULE)],
+                ..KubeletConfiguration::default()
+            };
+            let given: Vec<String> = given.iter().map(|text| (*text).to_owned()).collect();
+            use_taints(&mut configuration, &given).unwrap();
+            let all = configuration.register_with_taints.iter();
+            all.map(taints::display).collect::<Vec<_>>()
+        };
+        assert_eq!(used(&[]), ["of-file:NoSchedule"]);
+        assert_eq!(
+            used(&["a=b:NoExecute", "c:NoSchedule"]),
+            ["a=b:NoExecute", "c:NoSchedule"]
+        );
+        assert!(used(&[""]).is_empty());
     }
 }

@@ -160,6 +160,11 @@ fn relative_paths_lie_beside_the_file() {
         loaded.configuration.static_pod_path,
         dir.path().join("manifests").display().to_string()
     );
+    let file = dir.path().join("drop-in.conf");
+    std::fs::write(&file, format!("{HEAD}podLogsDir: ../logs/./of-pods/\n")).unwrap();
+    let logs = load(Some(&file), None).unwrap().configuration.pod_logs_dir;
+    let beside = dir.path().parent().unwrap().join("logs/of-pods");
+    assert_eq!(logs, beside.display().to_string());
 }
 
 #[test]
@@ -197,6 +202,14 @@ fn what_cannot_work_is_refused_at_start() {
         "evictionHard: {memory.available: 120%}",
         "evictionMinimumReclaim: {memory.available: some}",
         "evictionSoftGracePeriod: {memory: 1m}",
+        "podLogsDir: /var/log/pods/",
+        "podLogsDir: /var/log/../pods",
+        "podLogsDir: /var//log",
+        "podLogsDir: /var/log/pods/ä",
+        "registerWithTaints: [{key: a b, effect: NoSchedule}]",
+        "registerWithTaints: [{key: a, value: b c, effect: NoSchedule}]",
+        "registerWithTaints: [{key: a, effect: NoShedule}]",
+        "registerWithTaints: [{key: a, effect: NoSchedule, timeAdded: '2024-01-01T00:00:00Z'}]",
     ] {
         assert!(read(&format!("{HEAD}{bad}\n")).is_err(), "{bad}");
     }
@@ -215,6 +228,11 @@ fn what_is_refused_is_named_with_its_field() {
             "authorization.mode: \"AlwaysAlow\"",
         ),
         ("containerLogMaxSize: 10Mo", "containerLogMaxSize: \"10Mo\""),
+        (
+            "registerWithTaints: [{key: a, effect: NoShedule}]",
+            "registerWithTaints \"a:NoShedule\": effect",
+        ),
+        ("podLogsDir: /var/log/pods/", "podLogsDir \"/var/log/pods/\""),
     ] {
         let error = read(&format!("{HEAD}{bad}\n")).unwrap_err().to_string();
         assert!(error.contains(named) && error.contains("config.yaml"), "{error}");
