@@ -71,7 +71,8 @@ pub async fn run(
     let (pods, metrics) = (shared.pods.clone(), shared.metrics.clone());
     config.runtime = Arc::new(Counted::new(config.runtime, metrics.clone()));
     let configuration = config.configuration.clone();
-    config.node_ips = node::addresses(&config.node_ips, &config.node_name);
+    let given_ips = std::mem::take(&mut config.node_ips);
+    config.node_ips = node::addresses(&given_ips, &config.node_name);
     let driver = cgroup_driver(&*config.runtime, &configuration.cgroup_driver, &metrics).await;
     let memory = node::memory_capacity();
     let cgroups = Cgroups::new(&configuration, &driver, Path::new(MOUNT_POINT), memory);
@@ -233,7 +234,7 @@ pub async fn run(
             recorder: recorder.clone(),
             node_name: config.node_name.clone(),
             root: config.root_dir.clone(),
-            node_ips: config.node_ips.clone(),
+            node_ips: node::cloud::told(&configuration, &given_ips, &config.node_ips),
             labels: config.node_labels.clone(),
             cgroup_v1: !cgroups.is_unified(),
             state: shared.state.clone(),

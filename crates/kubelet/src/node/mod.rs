@@ -1,11 +1,12 @@
 //! The node's own object: registration ([`register`]), status ([`status`], pure), lease ([`lease`]), and what the machine
-//! ([`machine`]) and its runtime ([`runtime`]) are.
+//! ([`machine`]) and its runtime ([`runtime`]) are, or its cloud says ([`cloud`]).
 //!
 //! | task | listens to | emits |
 //! |---|---|---|
 //! | status | the own Node, a check of machine and runtime every 10 s | registration, status patches, node events |
 //! | own Node | watch of the Node by name | [`Snapshot`] |
 //! | lease | a 10 s clock, which is the lease's meaning | lease renewals |
+pub mod cloud;
 mod lease;
 mod machine;
 mod pod_cidr;
@@ -74,7 +75,7 @@ pub struct NodeContext {
     pub configuration: KubeletConfiguration,
     /// The agent's directory, whose disk is the node's.
     pub root: PathBuf,
-    /// The node's addresses, the preferred one first.
+    /// The addresses to tell ([`cloud::told`]), the preferred one first.
     pub node_ips: Vec<IpAddr>,
     /// `--node-labels`.
     pub labels: BTreeMap<String, String>,
@@ -334,6 +335,7 @@ impl<'a> Keeper<'a> {
         let previous = last.or(own.as_ref().and_then(|node| node.status.as_ref()));
         let wanted = status::node_status(&facts, previous, Timestamp::now());
         let shown = own.as_ref().and_then(|node| node.status.as_ref());
+        let wanted = cloud::left_to_it(&context.configuration, shown, wanted);
         let given = shown.map_or_else(BTreeMap::new, |shown| status::given_by_others(shown, &wanted));
         let report = context.configuration.node_status_report_frequency.0;
         match &self.posted {

@@ -1,6 +1,6 @@
 //! Makes sure the Node object exists, with the labels every agent vouches for (contract, node agent §20.1).
 use super::NodeContext;
-use super::status;
+use super::{cloud, status};
 use crate::in_time::within;
 use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -43,12 +43,15 @@ fn fresh(context: &NodeContext, status: &NodeStatus) -> Node {
     let mut labels = default_labels(&context.node_name);
     labels.extend(context.labels.clone());
     let taints = configuration.register_with_taints.clone();
+    let provided = cloud::provided(configuration, &context.node_ips);
+    let mut annotations = BTreeMap::from([(ATTACH_DETACH.to_owned(), "true".to_owned())]);
+    annotations.extend(provided.map(|ips| (cloud::PROVIDED_IP.to_owned(), ips)));
     let given = |text: &String| (!text.is_empty()).then(|| text.clone());
     Node {
         metadata: ObjectMeta {
             name: Some(context.node_name.clone()),
             labels: Some(labels),
-            annotations: Some([(ATTACH_DETACH.to_owned(), "true".to_owned())].into()),
+            annotations: Some(annotations),
             ..ObjectMeta::default()
         },
         spec: Some(NodeSpec {
@@ -60,16 +63,21 @@ fn fresh(context: &NodeContext, status: &NodeStatus) -> Node {
     }
 }
 
-/// The patch that puts default labels and the annotation right; `None` if they are. Labels of `--node-labels` were for
-/// the first registration only: an administrator may have removed them.
-fn repair(node: &Node, node_name: &str) -> Option<Value> {
+/// The patch that puts default labels and annotations right; `None` if they are. Labels of `--node-labels` were for the
+/// first registration only: an administrator may have removed them. `provided`: what a cloud is told of addresses.
+fn repair(node: &Node, node_name: &str, provided: Option<&str>) -> Option<Value> {
     let labels = default_labels(node_name);
     let have = node.metadata.labels.clone().unwrap_or_default();
     let annotations = node.metadata.annotations.as_ref();
     let annotated = annotations.is_some_and(|all| all.contains_key(ATTACH_DETACH));
     let labelled = labels.iter().all(|(key, value)| have.get(key) == Some(value));
-    let patch = json!({"metadata": {"labels": labels, "annotations": {ATTACH_DETACH: "true"}}});
-    (!annotated || !labelled).then_some(patch)
+    let told = annotations.and_then(|all| all.get(cloud::PROVIDED_IP));
+    let is_told = provided.is_none_or(|provided| told.is_some_and(|told| told == provided));
+    let mut patch = json!({"metadata": {"labels": labels, "annotations": {ATTACH_DETACH: "true"}}});
+    if let Some(provided) = provided {
+        patch["metadata"]["annotations"][cloud::PROVIDED_IP] = json!(provided);
+    }
+    (!annotated || !labelled || !is_told).then_some(patch)
 }
 
 /// Whether the labels that schedulers go by are someone else's.
@@ -100,13 +108,15 @@ pub async fn register(
         return Ok(Some((None, created)));
     };
     mend(context, &node).await?;
-    let now = patch_status(context, status, &BTreeMap::new()).await?;
+    let status = cloud::left_to_it(&context.configuration, node.status.as_ref(), status.clone());
+    let now = patch_status(context, &status, &BTreeMap::new()).await?;
     Ok(Some((Some(node), now)))
 }
 
 /// Puts labels right, if they aren't.
 pub async fn mend(context: &NodeContext, node: &Node) -> Result<(), kube::Error> {
-    let Some(patch) = repair(node, &context.node_name) else {
+    let provided = cloud::provided(&context.configuration, &context.node_ips);
+    let Some(patch) = repair(node, &context.node_name, provided.as_deref()) else {
         return Ok(());
     };
     let nodes: Api<Node> = Api::all(context.client.clone());
@@ -159,14 +169,17 @@ mod tests {
         let mut labels = default_labels("n1");
         labels.insert("team".into(), "a".into());
         let good = node(json!({"labels": labels, "annotations": {ATTACH_DETACH: "false"}}));
-        assert_eq!(repair(&good, "n1"), None);
+        assert_eq!(repair(&good, "n1", None), None);
         assert!(!is_mislabelled(&good));
         labels.insert(NODE_OS_LABEL.into(), "plan9".into());
         let edited = node(json!({"labels": labels, "annotations": {ATTACH_DETACH: "true"}}));
         assert!(is_mislabelled(&edited));
-        let patch = repair(&edited, "n1").unwrap();
+        let patch = repair(&edited, "n1", None).unwrap();
         assert_eq!(patch["metadata"]["labels"][NODE_OS_LABEL], "linux");
         assert_eq!(patch["metadata"]["labels"]["team"], Value::Null);
-        assert!(repair(&node(json!({})), "n1").is_some());
+        assert!(repair(&node(json!({})), "n1", None).is_some());
+        let provided = repair(&good, "n1", Some("10.0.0.8")).unwrap();
+        let annotations = &provided["metadata"]["annotations"];
+        assert_eq!(annotations[cloud::PROVIDED_IP], "10.0.0.8");
     }
 }

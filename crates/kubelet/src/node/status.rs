@@ -1,4 +1,5 @@
 //! The node's status from what is known of the machine and the runtime (contract, node agent §20.2). Pure.
+use super::cloud;
 use super::machine::{Machine, Measures, threshold};
 use super::register::architecture;
 use crate::config::KubeletConfiguration;
@@ -89,7 +90,7 @@ const PRESSURES: [Wording; 3] = [
 pub fn node_status(facts: &Facts<'_>, previous: Option<&NodeStatus>, now: Timestamp) -> NodeStatus {
     let capacity = capacity(facts);
     NodeStatus {
-        addresses: Some(addresses(facts)),
+        addresses: addresses(facts),
         allocatable: Some(allocatable(facts, &capacity)),
         capacity: Some(capacity),
         conditions: Some(conditions(facts, previous, now)),
@@ -163,7 +164,11 @@ fn hard(configuration: &KubeletConfiguration, signal: &str, whole: i64) -> i64 {
     text.map_or(0, |text| threshold(text, whole))
 }
 
-fn addresses(facts: &Facts<'_>) -> Vec<NodeAddress> {
+/// `None`: they are a cloud's to tell.
+fn addresses(facts: &Facts<'_>) -> Option<Vec<NodeAddress>> {
+    if facts.addresses.is_empty() && cloud::is_asked(facts.configuration) {
+        return None;
+    }
     let address = |kind: &str, address: String| NodeAddress {
         type_: kind.into(),
         address,
@@ -172,9 +177,8 @@ fn addresses(facts: &Facts<'_>) -> Vec<NodeAddress> {
         .addresses
         .iter()
         .map(|ip| address("InternalIP", ip.to_string()));
-    internal
-        .chain([address("Hostname", facts.node_name.to_owned())])
-        .collect()
+    let hostname = address("Hostname", facts.node_name.to_owned());
+    Some(internal.chain([hostname]).collect())
 }
 
 fn kibibytes(bytes: i64) -> Quantity {
@@ -350,7 +354,7 @@ pub fn patch(status: &NodeStatus, given: &BTreeMap<String, Option<Quantity>>) ->
     for (name, quantity) in given {
         status["allocatable"][name] = json!(quantity);
     }
-    if let Some(addresses) = status["addresses"].as_array_mut() {
+    if let Some(addresses) = status.get_mut("addresses").and_then(Value::as_array_mut) {
         addresses.push(json!({"$patch": "replace"}));
     }
     json!({"status": status})

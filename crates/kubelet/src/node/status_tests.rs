@@ -251,6 +251,22 @@ fn patch_replaces_addresses_which_would_merge_by_type() {
 }
 
 #[test]
+fn node_of_a_cloud_has_the_addresses_that_the_cloud_tells() {
+    let configuration = KubeletConfiguration {
+        register_with_taints: vec![cloud::taint()],
+        ..KubeletConfiguration::default()
+    };
+    let status = status_with(&configuration, &machine(), |facts| facts.addresses = &[]);
+    assert_eq!(status.addresses, None);
+    let patch = patch(&status, &BTreeMap::new());
+    assert_eq!(
+        patch["status"].get("addresses"),
+        None,
+        "null would remove the cloud's"
+    );
+}
+
+#[test]
 fn faulty_manifest_is_a_condition_that_ends_when_it_is_mended() {
     let of = |status: &NodeStatus| {
         let mut conditions = status.conditions.iter().flatten();

@@ -44,6 +44,10 @@ pub struct KubeletArgs {
     /// Address of the node, or one of each family, as `IPV4,IPV6` [default: that of the default route].
     #[arg(long, value_name = "IP", value_delimiter = ',')]
     pub node_ip: Vec<IpAddr>,
+    /// `external`: a cloud's own controller finds out about this machine. Until then its Node keeps pods away, and has no
+    /// addresses but those of --node-ip.
+    #[arg(long, value_name = "NAME")]
+    pub cloud_provider: Option<String>,
     /// Labels of the Node object at its creation, as `key=value,…`.
     #[arg(long, value_name = "LABELS", value_delimiter = ',')]
     pub node_labels: Vec<String>,

@@ -15,6 +15,7 @@ use orlop_kubelet::Providers;
 use orlop_kubelet::certificates::{ClientCertificate, ClientOptions, ServingCertificate};
 use orlop_kubelet::config::KubeletConfiguration;
 use orlop_kubelet::metrics::Metrics;
+use orlop_kubelet::node::cloud;
 use orlop_pki::{Authority, Identity, LeafRequest, Pair, ServingFiles, Usage};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub async fn kubelet_with(arguments: KubeletArgs, archives: Option<Arc<dyn Archi
     agent::prepare_machine(&root, &configuration)?;
     agent::use_static_objects(&root, &mut configuration, arguments.static_objects.as_deref());
     use_taints(&mut configuration, &arguments.register_with_taints)?;
+    use_cloud(&mut configuration, arguments.cloud_provider.as_deref())?;
     let node_name = agent::node_name(arguments.hostname_override.as_deref());
     let node_ips = arguments.node_ip.clone();
     let endpoint = arguments
@@ -232,6 +234,17 @@ fn use_taints(configuration: &mut KubeletConfiguration, given: &[String]) -> Res
     Ok(())
 }
 
+/// A node of a cloud begins with the taint that the cloud's controller takes away.
+fn use_cloud(configuration: &mut KubeletConfiguration, provider: Option<&str>) -> Result<()> {
+    match provider.unwrap_or_default() {
+        "" => {}
+        "external" if cloud::is_asked(configuration) => {}
+        "external" => configuration.register_with_taints.push(cloud::taint()),
+        other => bail!("--cloud-provider: {other:?} is not external: clouds have controllers of their own"),
+    }
+    Ok(())
+}
+
 /// `key=value:effect` or `key:effect`.
 fn taint(text: &str) -> Result<Taint> {
     let taint = taints::read(text)
@@ -304,6 +317,17 @@ mod tests {
         for wrong in ["x", "a=b:Nothing", ":NoExecute", "a:"] {
             assert!(super::taint(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn node_of_a_cloud_keeps_pods_away_until_the_cloud_knows_it() {
+        let taints = |provider: &str| {
+            let mut configuration = KubeletConfiguration::default();
+            use_cloud(&mut configuration, Some(provider)).map(|()| configuration.register_with_taints)
+        };
+        assert_eq!(taints("external").unwrap(), [cloud::taint()]);
+        assert!(taints("").unwrap().is_empty());
+        assert!(taints("aws").is_err());
     }
 
     #[test]

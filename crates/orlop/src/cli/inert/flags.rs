@@ -272,7 +272,6 @@ const KUBELET: Flags = &[
     ("application-metrics-count-limit", Always),
     ("boot-id-file", NotYet),
     ("cloud-config", NotYet),
-    ("cloud-provider", NotYet),
     ("cni-bin-dir", NotYet),
     ("cni-cache-dir", NotYet),
     ("cni-conf-dir", NotYet),
