@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 mod images;
 mod lifecycle;
+mod manifests;
 mod resize;
 
 const PATIENCE: Duration = Duration::from_secs(20);

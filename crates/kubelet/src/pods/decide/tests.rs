@@ -213,20 +213,24 @@ fn t10_failed_probes_kill_and_say_whether_a_restart_follows() {
         liveness_failed: true,
         ..ProbeView::default()
     };
+    let plan_of = |policy: &str, names: &[&str]| {
+        let containers: Vec<_> = names.iter().map(|name| json!({"name": name})).collect();
+        let spec = json!({"restartPolicy": policy, "containers": containers});
+        let runs = |name: &&str| container(name, name, "s", 0, running());
+        let case = Case::new(pod(spec), names.iter().map(runs).collect());
+        case.with_probe("c", failed).plan()
+    };
     for (policy, message) in [
         ("Always", "Container c failed liveness probe, will be restarted"),
         ("Never", "Container c failed liveness probe"),
     ] {
-        let case =
-            Case::new(one(policy), vec![container("1", "c", "s", 0, running())]).with_probe("1", failed);
-        let plan = case.plan();
-        if policy == "Never" {
-            assert!(plan.kill.iter().all(|kill| kill.message == message) || plan.finish);
-            continue;
-        }
+        let plan = plan_of(policy, &["c", "other"]);
+        assert_eq!(plan.kill.len(), 1, "{policy}");
         assert_eq!(plan.kill[0].message, message);
         assert_eq!(plan.kill[0].probe, Some(FailedProbe::Liveness));
+        assert!(plan.start.is_empty() && !plan.finish, "{policy}");
     }
+    assert!(plan_of("Never", &["c"]).finish, "nothing is left to run");
 }
 
 #[test]
