@@ -240,6 +240,33 @@ async fn a_node_that_was_given_up_says_at_once_that_it_is_ready() {
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
+#[test]
+fn s10_pods_together_have_what_is_not_reserved_and_no_threshold_is_taken_off() {
+    let share = |reserved: &[(&str, &str)], threshold: &str| {
+        let texts = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
+        let (system, kube) = reserved.split_at(reserved.len() / 2);
+        share_of_pods(&KubeletConfiguration {
+            system_reserved: system.iter().map(texts).collect(),
+            kube_reserved: kube.iter().map(texts).collect(),
+            eviction_hard: [("memory.available".to_owned(), threshold.to_owned())].into(),
+            ..KubeletConfiguration::default()
+        })
+    };
+    let whole = share(&[], "1Mi");
+    assert_eq!(whole.memory, Some(memory_capacity()));
+    assert_eq!(share(&[], "2Mi"), whole);
+    let reserved = [
+        ("cpu", "100m"),
+        ("memory", "1Mi"),
+        ("memory", "2Mi"),
+        ("pid", "10"),
+    ];
+    let left = share(&reserved, "1Mi");
+    assert_eq!(left.memory, whole.memory.map(|all| all - (3 << 20)));
+    assert_eq!(left.milli_cpu, whole.milli_cpu.map(|all| all - 100));
+    assert_eq!(left.processes, whole.processes.map(|all| all - 10));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deleted_node_is_registered_again_and_cordoning_is_told() {
     let bench = Bench::start(false).await;

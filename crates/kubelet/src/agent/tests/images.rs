@@ -1,6 +1,6 @@
 //! Images, from the pod's policy to what is told of them.
 use super::*;
-use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::api::core::v1::{ContainerStateWaiting, Event};
 use tokio::sync::Semaphore;
 
 impl Cluster {
@@ -49,6 +49,12 @@ impl Cluster {
     }
 }
 
+/// What the pod's container waits for.
+fn waiting(pod: Option<&Pod>) -> Option<ContainerStateWaiting> {
+    let statuses = pod?.status.as_ref()?.container_statuses.as_ref()?;
+    statuses.first()?.state.clone()?.waiting
+}
+
 /// P10: that the pod is ready for its containers is told before their images are there.
 #[tokio::test]
 async fn p10_pod_is_ready_to_start_containers_before_its_image_is_pulled() {
@@ -91,9 +97,7 @@ async fn b04_image_that_is_there_is_not_pulled_and_never_means_never() {
     cluster.runtime.absent.lock().push("absent:1".into());
     cluster.create_of("absent", "absent:1", "Never").await;
     let waits = |pod: Option<&Pod>| {
-        let statuses = pod.and_then(|pod| pod.status.as_ref()?.container_statuses.as_ref());
-        let state = statuses.and_then(|statuses| statuses.first()?.state.clone()?.waiting);
-        state.is_some_and(|waiting| waiting.reason.as_deref() == Some("ErrImageNeverPull"))
+        waiting(pod).is_some_and(|waiting| waiting.reason.as_deref() == Some("ErrImageNeverPull"))
     };
     cluster.until("the reason", "absent", waits).await;
     let message = "ErrImageNeverPull: Container image \"absent:1\" is not present with pull policy of Never";
@@ -166,6 +170,33 @@ async fn b06_parallel_pulls_overlap_and_serial_ones_do_not() {
     gate.add_permits(2);
     cluster.until_running_but("the first", "a", "").await;
     cluster.until_running_but("the second", "b", "").await;
+}
+
+/// B03: why an image is not there is told, then that it is waited for, which the container's state says with the reason.
+#[tokio::test]
+async fn b03_image_that_cannot_be_pulled_is_told_of_with_its_back_off() {
+    let cluster = Cluster::start().await;
+    cluster.runtime.absent.lock().push("gone:1".into());
+    cluster.runtime.failing.lock().push("PullImage".into());
+    cluster.create_of("p", "gone:1", "IfNotPresent").await;
+    for told in [
+        "Pulling: Pulling image \"gone:1\"",
+        "Failed: Failed to pull image \"gone:1\": ",
+        "Failed: Error: ErrImagePull",
+        "BackOff: Back-off pulling image \"gone:1\"",
+        "Failed: Error: ImagePullBackOff",
+    ] {
+        cluster.until_told("p", told).await;
+    }
+    let holds = |pod: Option<&Pod>| {
+        let waiting = waiting(pod).unwrap_or_default();
+        let message = waiting.message.unwrap_or_default();
+        waiting.reason.as_deref() == Some("ImagePullBackOff")
+            && message.starts_with("Back-off pulling image \"gone:1\": ErrImagePull: ")
+    };
+    let pod = cluster.until("its back-off", "p", holds).await.unwrap();
+    assert_eq!(orlop_api::pod::phase(&pod), "Pending");
+    assert_eq!(cluster.starts(), 0);
 }
 
 /// N13: what is told of one pod, and of which container.
