@@ -123,7 +123,7 @@ pub fn is_limited(pod: &Pod) -> bool {
             directory.size_limit.is_some() && directory.medium.as_deref().unwrap_or_default().is_empty()
         })
     };
-    spec.volumes.iter().flatten().any(sized) || spec.containers.iter().any(|own| limit_of(own).is_some())
+    spec.volumes.iter().flatten().any(sized) || resource_limits(spec).contains_key("ephemeral-storage")
 }
 
 fn limit_of(container: &Container) -> Option<i64> {
@@ -231,6 +231,20 @@ mod tests {
             containers: BTreeMap::new(),
         };
         assert_eq!(first(Signal::NodeFs, &[one]), None);
+    }
+
+    #[test]
+    fn g03_pod_of_which_a_sidecar_alone_has_a_limit_is_looked_at() {
+        let limits = json!({"limits": {"ephemeral-storage": "10Mi"}});
+        let sidecar = json!({"name": "s", "restartPolicy": "Always", "resources": limits});
+        let with = |inits: Value| {
+            pod(
+                "p",
+                json!({"containers": [{"name": "c"}], "initContainers": inits}),
+            )
+        };
+        assert!(is_limited(&with(json!([sidecar]))));
+        assert!(!is_limited(&with(json!([]))));
     }
 
     #[test]
