@@ -2,7 +2,7 @@
 use super::limits::{Limits, period_us, quota_us, shares};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use orlop_api::annotations::SYSTEM_NODE_CRITICAL_PRIORITY;
+use orlop_api::annotations::{SYSTEM_NODE_CRITICAL, SYSTEM_NODE_CRITICAL_PRIORITY};
 use orlop_api::pod::resources::{container_requests, every_container_limits};
 use orlop_api::pod::{
     QosClass, init_containers, is_critical, is_sidecar, qos_class, resource_limits, resource_requests,
@@ -117,10 +117,12 @@ pub fn oom_score_adj(pod: &Pod, container: &Container, capacity: i64) -> i64 {
     let Some(spec) = pod.spec.as_ref() else {
         return OOM_BEST_EFFORT;
     };
-    if spec
+    let by_number = spec
         .priority
-        .is_some_and(|priority| priority >= SYSTEM_NODE_CRITICAL_PRIORITY)
-    {
+        .is_some_and(|priority| priority >= SYSTEM_NODE_CRITICAL_PRIORITY);
+    // Nobody looks the number up for a static pod.
+    let by_name = spec.priority_class_name.as_deref() == Some(SYSTEM_NODE_CRITICAL);
+    if by_number || by_name && is_critical(pod) {
         return OOM_GUARANTEED;
     }
     let unshared = unshared_memory(spec);
@@ -396,6 +398,20 @@ mod tests {
                 "{resources} {priority:?}"
             );
         }
+    }
+
+    #[test]
+    fn s09_static_pod_of_the_nodes_own_class_is_as_safe_without_the_number() {
+        let score = |class: &str, source: &str| {
+            let mut pod = one(json!({}));
+            pod.spec.as_mut().unwrap().priority_class_name = Some(class.to_owned());
+            let source = ("kubernetes.io/config.source".to_owned(), source.to_owned());
+            pod.metadata.annotations = Some([source].into());
+            settings(&pod, &node()).oom_score_adj
+        };
+        assert_eq!(score("system-node-critical", "file"), -997);
+        assert_eq!(score("system-cluster-critical", "file"), 1000);
+        assert_eq!(score("system-node-critical", "api"), 1000);
     }
 
     #[test]

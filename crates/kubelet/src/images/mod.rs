@@ -74,9 +74,18 @@ pub fn with_default_tag(image: &str) -> Option<String> {
 /// Why a container waits whose image is not there and never pulled.
 pub const NEVER_PULLED: &str = "ErrImageNeverPull";
 
+/// Why a pull failed, where runtimes say so in these words.
+const NAMED: [&str; 2] = ["RegistryUnavailable", "SignatureValidationFailed"];
+
 /// Whether a container that waits for this reason waits for its image.
 pub fn is_lack(reason: &str) -> bool {
-    [NEVER_PULLED, "ErrImagePull", "ImagePullBackOff"].contains(&reason)
+    [NEVER_PULLED, "ErrImagePull", "ImagePullBackOff"].contains(&reason) || NAMED.contains(&reason)
+}
+
+/// Why a container waits whose image could not be pulled.
+fn reason_of(error: &str) -> &'static str {
+    let named = NAMED.into_iter().find(|reason| error.contains(reason));
+    named.unwrap_or("ErrImagePull")
 }
 
 /// Whether a container of the pod waits for its image.
@@ -225,7 +234,7 @@ async fn find(
         }
     }
     if let Some((last, _)) = pulls.holds(&image, Timestamp::now()) {
-        let message = format!("Back-off pulling image \"{image}\": ErrImagePull: {last}");
+        let message = format!("Back-off pulling image \"{image}\": {}: {last}", reason_of(last));
         // It is looked for more often than it is pulled: an archive may bring it.
         if pulls.is_news(&image) {
             tell(
@@ -245,9 +254,10 @@ async fn find(
                 "Failed",
                 format!("Failed to pull image \"{image}\": {error}"),
             );
-            tell(EventType::Warning, "Failed", "Error: ErrImagePull".to_owned());
+            let reason = reason_of(&error);
+            tell(EventType::Warning, "Failed", format!("Error: {reason}"));
             pulls.failed(&image, error.clone(), Timestamp::now());
-            Err(Waiting::new("ErrImagePull", error))
+            Err(Waiting::new(reason, error))
         }
     }
 }
@@ -377,6 +387,24 @@ fn present(image: v1::Image) -> Present {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn b03_runtimes_name_some_reasons_of_failed_pulls() {
+        for (error, reason) in [
+            (
+                "rpc error: code = Unknown desc = RegistryUnavailable: 503",
+                "RegistryUnavailable",
+            ),
+            (
+                "SignatureValidationFailed: no signature",
+                "SignatureValidationFailed",
+            ),
+            ("no such host", "ErrImagePull"),
+        ] {
+            assert_eq!(reason_of(error), reason);
+            assert!(is_lack(reason), "{reason}");
+        }
+    }
 
     #[test]
     fn image_without_tag_or_digest_is_latest() {
