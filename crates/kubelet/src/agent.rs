@@ -1,4 +1,6 @@
 //! Puts the agent's tasks together.
+mod directories;
+
 use crate::config::KubeletConfiguration;
 use crate::environment::local::LocalObjects;
 use crate::images::{Access, Providers};
@@ -142,7 +144,7 @@ pub async fn run_with(
         ..
     } = config;
     let (pods, metrics) = (shared.pods, shared.metrics);
-    make_directory(&config.root_dir)?;
+    directories::make(&config.root_dir)?;
     let turns = Turns::of(std::thread::available_parallelism().map_or(1, usize::from));
     let recorder = match &client {
         Some(client) => {
@@ -314,13 +316,6 @@ type BoxedWork = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
-}
-
-fn make_directory(directory: &std::path::Path) -> Result<(), KubeletError> {
-    std::fs::create_dir_all(directory).map_err(|source| KubeletError::Directory {
-        directory: directory.to_path_buf(),
-        source,
-    })
 }
 
 /// What the runtime has at start; it may still be starting itself.
