@@ -87,7 +87,12 @@ pub async fn run(
             PathBuf::from(&configuration.pod_logs_dir),
         ),
     );
-    let meter = Arc::new(meter.with_runtime_at(config.runtime_socket.clone()));
+    let system = configuration
+        .other
+        .get("systemCgroups")
+        .and_then(serde_json::Value::as_str);
+    let meter = meter.with_runtime_at(config.runtime_socket.clone());
+    let meter = Arc::new(meter.with_system_at(system.unwrap_or_default()));
     // The ports first: one that is taken must end the agent before it touches a pod.
     let context = ServerContext {
         node_name: config.node_name.clone(),

@@ -77,6 +77,8 @@ pub struct NodeStats {
     pub own: Measured,
     /// The runtime's, if it is known.
     pub runtime: Option<Measured>,
+    /// The system's own programs, if the configuration says where they are.
+    pub misc: Option<Measured>,
     pub pods: Vec<PodStats>,
 }
 
@@ -130,6 +132,8 @@ pub struct Meter {
     pub pod_logs: PathBuf,
     /// Where the runtime listens.
     runtime_socket: Option<PathBuf>,
+    /// The cgroup of the system's own programs.
+    system_cgroup: Option<String>,
     /// When this agent began.
     began: Timestamp,
     rates: Mutex<Rates>,
@@ -153,6 +157,7 @@ impl Meter {
             root,
             pod_logs,
             runtime_socket: None,
+            system_cgroup: None,
             began: Timestamp::now(),
             rates: Mutex::default(),
             claims_turn: Arc::default(),
@@ -162,6 +167,13 @@ impl Meter {
     /// Measures the process that listens at `socket` too.
     pub fn with_runtime_at(mut self, socket: Option<PathBuf>) -> Self {
         self.runtime_socket = socket;
+        self
+    }
+
+    /// Measures this cgroup as that of the system's own programs (`systemCgroups`; empty: none).
+    pub fn with_system_at(mut self, cgroup: &str) -> Self {
+        let cgroup = cgroup.trim_matches('/');
+        self.system_cgroup = (!cgroup.is_empty()).then(|| format!("/{cgroup}"));
         self
     }
 
@@ -212,10 +224,16 @@ impl Meter {
             all_pods: now(self.cgroups.used(&self.cgroups.of_pods())),
             own: now(machine::process(std::process::id(), unified)),
             runtime: runtime.map(|process| now(machine::process(process, unified))),
+            misc: self.misc(),
             pods,
         };
         self.rates.lock().note(&mut node);
         Ok(node)
+    }
+
+    fn misc(&self) -> Option<Measured> {
+        let used = self.cgroups.used(self.system_cgroup.as_ref()?);
+        (used != Used::default()).then(|| now(used))
     }
 
     fn pod(&self, record: &PodRecord) -> Option<PodStats> {

@@ -37,6 +37,9 @@ impl Rates {
         if let Some(runtime) = &mut node.runtime {
             one(RUNTIME.into(), runtime);
         }
+        if let Some(misc) = &mut node.misc {
+            one("/misc".into(), misc);
+        }
         for pod in &mut node.pods {
             one(format!("pod/{}", pod.uid), &mut pod.measured);
             for container in &mut pod.containers {

@@ -50,13 +50,15 @@ pub fn summary(
     };
     let runtime = stats.runtime.as_ref();
     let runtime = runtime.map(|runtime| part("runtime", booted, runtime));
+    let misc = stats.misc.as_ref();
+    let misc = misc.map(|misc| part("misc", booted, misc));
     let parts = [
         part("kubelet", Some(began), &stats.own),
         part("pods", booted, &stats.all_pods),
     ];
     node.insert(
         "systemContainers".into(),
-        parts.into_iter().chain(runtime).collect(),
+        parts.into_iter().chain(runtime).chain(misc).collect(),
     );
     if let Some(more) = more {
         put(&mut node, "network", network(at, &more.interfaces));

@@ -131,3 +131,25 @@ async fn n11_summary_has_node_pods_and_containers() {
     assert!(few["node"].get("fs").is_none() && few["pods"][0].get("volume").is_none());
     assert_eq!(few["pods"][0]["containers"][0]["name"], "c");
 }
+
+#[tokio::test]
+async fn n11_cgroup_of_the_systems_own_programs_is_measured_where_one_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "cgroup/cgroup.controllers", "cpu memory");
+    cgroup(dir.path(), "kubepods/besteffort/podu/abc", 1);
+    cgroup(dir.path(), "system.slice", 3_000_000);
+    for (named, expected) in [
+        ("system.slice/", json!(3_000_000_000u64)),
+        ("/elsewhere", json!(null)),
+        ("", json!(null)),
+    ] {
+        let meter = Arc::into_inner(meter(dir.path())).unwrap().with_system_at(named);
+        let summary = Arc::new(meter).summary(true).await.unwrap();
+        let mut parts = summary["node"]["systemContainers"].as_array().unwrap().iter();
+        let misc = parts
+            .find(|part| part["name"] == "misc")
+            .cloned()
+            .unwrap_or_default();
+        assert_eq!(misc["cpu"]["usageCoreNanoSeconds"], expected, "{named}");
+    }
+}

@@ -525,6 +525,7 @@ mod tests {
             all_pods: Measured::default(),
             own: Measured::default(),
             runtime: None,
+            misc: None,
             pods: vec![PodStats {
                 pod: Arc::new(serde_json::from_value(pod).unwrap()),
                 uid: "u".into(),

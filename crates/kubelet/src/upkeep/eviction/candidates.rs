@@ -125,6 +125,7 @@ mod tests {
             all_pods: Measured::default(),
             own: Measured::default(),
             runtime: None,
+            misc: None,
             pods: uids.iter().map(pod).collect(),
         }
     }
