@@ -108,14 +108,37 @@ async fn http_get(get: &HTTPGetAction, container: &Container, pod_ip: Option<&st
             Ok(Done::Plainly)
         }
         // Older handlers say HTTPS and mean a server that talks HTTP.
-        Err(error) => match TcpStream::connect((host, port)).await {
-            Ok(stream) => {
-                request(stream, get, host, port, &path).await?;
-                Ok(Done::OverHttp)
-            }
-            Err(_) => Err(format!("httpGet https://{host}:{port}: {error}")),
-        },
+        Err(error) if speaks_http(&error) => {
+            let stream = TcpStream::connect((host, port)).await;
+            let stream = stream.map_err(|error| format!("httpGet {host}:{port}: {error}"))?;
+            request(stream, &in_clear(get), host, port, &path).await?;
+            Ok(Done::OverHttp)
+        }
+        Err(error) => Err(format!("httpGet https://{host}:{port}: {error}")),
     }
+}
+
+/// Whether what came in place of a handshake is not TLS at all. Other failures are no reason to say in clear what was to be
+/// said in secret.
+fn speaks_http(error: &std::io::Error) -> bool {
+    let cause = error
+        .get_ref()
+        .and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    matches!(
+        cause,
+        Some(rustls::Error::InvalidMessage(
+            rustls::InvalidMessage::InvalidContentType
+        ))
+    )
+}
+
+/// The same request without what anybody on its way could use.
+fn in_clear(get: &HTTPGetAction) -> HTTPGetAction {
+    let mut get = get.clone();
+    if let Some(headers) = &mut get.http_headers {
+        headers.retain(|header| !header.name.eq_ignore_ascii_case("authorization"));
+    }
+    get
 }
 
 async fn request(
@@ -209,6 +232,8 @@ mod tests {
         let peer = tokio::spawn(async move {
             // The first connection begins with what is no HTTP.
             let (mut first, _) = listener.accept().await.unwrap();
+            let mut hello = vec![0; 16384];
+            assert!(first.read(&mut hello).await.unwrap() > 0);
             first
                 .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
                 .await
@@ -216,9 +241,33 @@ mod tests {
             drop(first);
             answer(listener.accept().await.unwrap().0).await
         });
-        let outcome = http_get(&get(port, "HTTPS"), &Container::default(), Some("127.0.0.1")).await;
+        let mut get = get(port, "HTTPS");
+        let headers =
+            json!([{"name": "authorization", "value": "Bearer x"}, {"name": "X-Hook", "value": "y"}]);
+        get.http_headers = serde_json::from_value(headers).unwrap();
+        let outcome = http_get(&get, &Container::default(), Some("127.0.0.1")).await;
         assert_eq!(outcome, Ok(Done::OverHttp));
-        assert!(peer.await.unwrap().starts_with("GET /hook?x=1"));
+        let asked = peer.await.unwrap().to_lowercase();
+        assert!(asked.starts_with("get /hook?x=1"), "{asked}");
+        assert!(
+            asked.contains("x-hook: y") && !asked.contains("authorization"),
+            "{asked}"
+        );
+    }
+
+    #[tokio::test]
+    async fn https_hook_is_not_said_in_clear_to_a_server_that_hangs_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let peer = tokio::spawn(async move {
+            drop(listener.accept().await.unwrap());
+            listener
+        });
+        let outcome = http_get(&get(port, "HTTPS"), &Container::default(), Some("127.0.0.1")).await;
+        assert!(outcome.unwrap_err().contains("https://"));
+        // It does not block: whoever had come would be there by now.
+        let listener = peer.await.unwrap().into_std().unwrap();
+        assert!(listener.accept().is_err());
     }
 
     #[tokio::test]
