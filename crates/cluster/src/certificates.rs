@@ -166,6 +166,16 @@ fn apiserver(cluster: &ClusterConfig, node: &NodeConfig) -> Result<LeafRequest, 
     })
 }
 
+/// Tells, before anything is made, of authorities that [`ensure`] would fail for: those of which only half is there, or what is
+/// none.
+pub fn check(layout: &Layout) -> Result<(), ClusterError> {
+    for signer in Signer::ALL {
+        let (directory, name, _) = signer.place();
+        Authority::check(&layout.pki().join(directory), name)?;
+    }
+    Ok(())
+}
+
 /// Makes what is missing or ends soon: authorities, the key of service accounts, certificates.
 pub fn ensure(layout: &Layout, cluster: &ClusterConfig, node: &NodeConfig) -> Result<(), ClusterError> {
     for signer in Signer::ALL {
@@ -223,6 +233,25 @@ mod tests {
         let first = all();
         ensure(&layout, &cluster, &node()).unwrap();
         assert_eq!(first, all());
+    }
+
+    /// Whoever put a key there may have its certificate elsewhere: neither is made up.
+    #[test]
+    fn a_key_of_an_authority_without_its_certificate_is_told_of_before_anything_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        check(&layout).unwrap();
+        assert!(!layout.pki().exists());
+        for signer in Signer::ALL {
+            signer.ensure(&layout).unwrap();
+            check(&layout).unwrap();
+            let certificate = signer.certificate(&layout);
+            std::fs::remove_file(&certificate).unwrap();
+            let error = check(&layout).unwrap_err().to_string();
+            let missing = format!("{} is missing beside it", certificate.display());
+            assert!(error.contains(&missing), "{error}");
+            std::fs::remove_file(signer.key(&layout)).unwrap();
+        }
     }
 
     #[test]

@@ -93,13 +93,7 @@ impl Authority {
             }
             (Some(_), None) => return Err(error::half(&key_path, &certificate_path)),
             (None, Some(key)) => {
-                let beside = files::half_written(&certificate_path);
-                let is_of = |certificate: &String| {
-                    Self::from_pem(certificate.clone(), &beside, &key, &key_path).is_ok()
-                };
-                let certificate = files::read_optional(&beside)?
-                    .filter(is_of)
-                    .ok_or_else(|| error::half(&certificate_path, &key_path))?;
+                let certificate = Self::begun(&certificate_path, &key, &key_path)?;
                 files::put_in_place(&certificate_path)?;
                 (certificate, key)
             }
@@ -125,7 +119,7 @@ impl Authority {
         )
     }
 
-    fn from_pem(
+    pub(crate) fn from_pem(
         certificate: String,
         certificate_path: &Path,
         key: &str,

@@ -23,6 +23,7 @@ mod renewed;
 mod request;
 mod seen;
 mod serving_files;
+mod stored;
 mod times;
 mod tls;
 mod tls_limits;

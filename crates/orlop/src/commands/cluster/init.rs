@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use orlop_api::KUBERNETES_VERSION;
 use orlop_cluster::addons::Addon;
-use orlop_cluster::certificates::Signer;
+use orlop_cluster::certificates::{self, Signer};
 use orlop_cluster::config::ClusterConfig;
 use orlop_cluster::control_plane::{ControlPlane, Member};
 use orlop_cluster::layout::Layout;
@@ -58,6 +58,7 @@ pub async fn init(mut arguments: InitArgs) -> Result<()> {
             Some(Undo::begin(&host.root))
         }
     };
+    certificates::check(&layout(&host.root))?;
     let shared = kubelet::configuration(&cluster)?;
     let rehearsed = host.control_plane(cluster.clone());
     rehearsed.rehearse(&shared, true)?;
