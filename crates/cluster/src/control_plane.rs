@@ -48,12 +48,16 @@ impl ControlPlane {
 
     /// The text of a component's manifest.
     pub fn manifest(&self, component: &str, members: &InitialCluster) -> Result<String, ClusterError> {
+        yaml::write(&self.patches.apply(component, self.bare(component, members)?)?)
+    }
+
+    /// A component's manifest without what people lay over it.
+    pub(crate) fn bare(&self, component: &str, members: &InitialCluster) -> Result<Value, ClusterError> {
         let machine = Machine {
             root: self.layout.root(),
             ca_directories: &self.ca_directories,
         };
-        let manifest = manifests::render(component, &self.cluster, &self.node, members, machine)?;
-        yaml::write(&self.patches.apply(component, manifest)?)
+        manifests::render(component, &self.cluster, &self.node, members, machine)
     }
 
     /// Notes that this node's etcd is being added to the others' list.
@@ -221,6 +225,7 @@ impl Member<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::plane;
     use serde_json::json;
 
     #[test]
@@ -301,24 +306,6 @@ mod tests {
             "{error}"
         );
         assert_eq!(files::read(&plane.layout.kubelet_config()).unwrap(), before);
-    }
-
-    /// A master on no machine.
-    fn plane(cluster: ClusterConfig, root: &Path) -> ControlPlane {
-        ControlPlane {
-            layout: Layout::new(root),
-            cluster,
-            node: NodeConfig {
-                name: "master-01".to_owned(),
-                address: IpAddr::from([10, 0, 0, 1]),
-                api_port: 6443,
-            },
-            machine: MachineFacts::default(),
-            host_name: String::new(),
-            registration: Registration::default(),
-            ca_directories: Vec::new(),
-            patches: Patches::default(),
-        }
     }
 
     #[test]

@@ -63,6 +63,8 @@ pub struct Told {
     pub name: String,
     pub peer_urls: Vec<String>,
     pub client_urls: Vec<String>,
+    /// The members that there were when it joined them.
+    pub initial: InitialCluster,
     /// Where it keeps its files on this machine.
     pub files: Option<PathBuf>,
 }
@@ -84,6 +86,14 @@ pub fn told(manifest: &Value) -> Told {
         let urls = flag(name).split(',').filter(|url| !url.is_empty());
         urls.map(str::to_owned).collect()
     };
+    let pair = |member: &str| {
+        let (name, url) = member.split_once('=')?;
+        Some((name.to_owned(), url.to_owned()))
+    };
+    let initial = match flag("initial-cluster-state") {
+        "existing" => flag("initial-cluster").split(',').filter_map(pair).collect(),
+        _ => Vec::new(),
+    };
     let data = flag("data-dir");
     let mut mounts = container["volumeMounts"].as_array().into_iter().flatten();
     let volume = mounts
@@ -97,6 +107,7 @@ pub fn told(manifest: &Value) -> Told {
         name: flag("name").to_owned(),
         peer_urls: urls("initial-advertise-peer-urls"),
         client_urls: urls("advertise-client-urls"),
+        initial: InitialCluster { members: initial },
         files: host.map(PathBuf::from),
     }
 }
@@ -352,6 +363,7 @@ mod tests {
             name: "m2".to_owned(),
             peer_urls: vec!["https://10.0.0.2:2380".to_owned()],
             client_urls: vec!["https://10.0.0.2:2379".to_owned()],
+            initial: InitialCluster::default(),
             files: Some("/srv/var/lib/etcd".into()),
         };
         assert_eq!(own, want);

@@ -10,7 +10,7 @@
 //! - [`preflight`]: what stands in the way; [`pod_network`]: routes between the nodes' pods.
 //! - [`control_plane`]: the phases of a node; each can be run again.
 //! - [`discovery`], [`discovery_file`]: how a machine comes to trust a cluster; [`shared_certificates`]: what masters pass
-//!   on; [`etcd`]: its members.
+//!   on; [`etcd`]: its members; `etcd_anew`: the manifest of one that runs.
 //! - [`expiration`]: when certificates end, and new ones; [`upgrade`]: another version, manifest by manifest;
 //!   [`versions`]: which go together.
 //! - [`api`], [`wait`]: the cluster's API, and the health of parts.
@@ -28,6 +28,7 @@ pub mod discovery_file;
 pub mod endpoint;
 mod error;
 pub mod etcd;
+mod etcd_anew;
 pub mod expiration;
 pub mod extras;
 pub mod files;

@@ -1,11 +1,37 @@
-//! An API server for tests: it answers what it is told to, a request a connection.
+//! For tests: an API server that answers what it is told to, a request a connection, and a master on no machine.
+use crate::config::{ClusterConfig, NodeConfig};
+use crate::control_plane::ControlPlane;
 use crate::discovery;
+use crate::given::Registration;
+use crate::kubelet::MachineFacts;
+use crate::layout::Layout;
+use crate::patches::Patches;
 use kube::Client;
 use serde_json::Value;
+use std::net::IpAddr;
+use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A client of one; `answer` gets method and path, and makes status and body.
+/// A master on no machine.
+pub fn plane(cluster: ClusterConfig, root: &Path) -> ControlPlane {
+    ControlPlane {
+        layout: Layout::new(root),
+        cluster,
+        node: NodeConfig {
+            name: "master-01".to_owned(),
+            address: IpAddr::from([10, 0, 0, 1]),
+            api_port: 6443,
+        },
+        machine: MachineFacts::default(),
+        host_name: String::new(),
+        registration: Registration::default(),
+        ca_directories: Vec::new(),
+        patches: Patches::default(),
+    }
+}
+
+/// A client of an API server; `answer` gets method and path, and makes status and body.
 pub async fn api(answer: impl Fn(&str, &str) -> (u16, Value) + Clone + Send + Sync + 'static) -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

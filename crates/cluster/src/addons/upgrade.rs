@@ -1,6 +1,9 @@
 //! Add-ons that a cluster runs already, brought to another version: their images, and the rights that they need. All else that
-//! is said of them in the cluster, by people or by programs, stays (pure).
-use super::Addon;
+//! is said of them in the cluster, by people or by programs, stays, but where people lay something over CoreDNS (pure).
+use super::{Addon, dns};
+use crate::ClusterError;
+use crate::config::ClusterConfig;
+use crate::patches::{self, Patches};
 use crate::versions::numbers;
 use serde_json::{Value, json};
 
@@ -54,6 +57,28 @@ impl Addon {
             _ => Upgrade::Left(format!("it runs {now}, which is none of the usual ones")),
         }
     }
+
+    /// The workload as it is written anew where people lay something over it: as usual, with that, and with as many replicas as
+    /// there are of `workload`. `None`: nothing is laid over it.
+    pub fn overlaid(
+        self,
+        cluster: &ClusterConfig,
+        workload: &Value,
+        image: &str,
+        patches: &Patches,
+    ) -> Result<Option<Value>, ClusterError> {
+        if self != Addon::CoreDns || !patches.has(patches::COREDNS) {
+            return Ok(None);
+        }
+        let mut objects = dns::objects(cluster, image)?.into_iter();
+        let Some(mut usual) = objects.find(|object| object["kind"] == "Deployment") else {
+            return Ok(None);
+        };
+        if let Some(replicas) = workload.pointer("/spec/replicas") {
+            usual["spec"]["replicas"] = replicas.clone();
+        }
+        patches.apply(patches::COREDNS, usual).map(Some)
+    }
 }
 
 /// Name and version of an image, if it has an ordinary one.
@@ -81,7 +106,6 @@ pub fn is_right(object: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ClusterConfig;
 
     fn workload(image: &str) -> Value {
         json!({"spec": {"replicas": 5, "template": {"spec": {"containers": [
@@ -139,6 +163,32 @@ mod tests {
             of(Some(&map), Some(&of_others)),
             Upgrade::Left("it has no container coredns".to_owned())
         );
+    }
+
+    #[test]
+    fn what_people_lay_over_coredns_is_laid_over_it_with_an_upgrade_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("corednsdeployment.yaml");
+        let cluster = ClusterConfig::new("v1.36.0");
+        let present = workload("registry.k8s.io/coredns/coredns:v1.12.0");
+        let image = "registry.k8s.io/coredns/coredns:v1.13.1";
+        let of = |addon: Addon| {
+            let patches = Patches::read(directory.path()).unwrap();
+            addon.overlaid(&cluster, &present, image, &patches)
+        };
+        assert_eq!(of(Addon::CoreDns).unwrap(), None);
+        std::fs::write(&file, "metadata: {labels: {mine: \"1\"}}\n").unwrap();
+        let whole = of(Addon::CoreDns).unwrap().unwrap();
+        assert_eq!(crate::objects::path(&whole), Some(Addon::CoreDns.workload()));
+        assert_eq!(whole["metadata"]["labels"]["mine"], "1");
+        assert_eq!(whole["spec"]["template"]["spec"]["containers"][0]["image"], image);
+        assert_eq!(whole["spec"]["replicas"], 5, "as many as there were");
+        assert_eq!(of(Addon::KubeProxy).unwrap(), None);
+        std::fs::write(&file, "spec: {replicas: 3}\n").unwrap();
+        assert_eq!(of(Addon::CoreDns).unwrap().unwrap()["spec"]["replicas"], 3);
+        std::fs::write(&file, "spec: 7\n").unwrap();
+        let error = of(Addon::CoreDns).unwrap_err().to_string();
+        assert!(error.contains("corednsdeployment.yaml"), "{error}");
     }
 
     #[test]

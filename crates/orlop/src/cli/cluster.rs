@@ -35,8 +35,8 @@ pub struct MemberArgs {
     /// Checks that are told of and don't count, comma-separated, as the sentence names them that refuses; `all` for all.
     #[arg(long, value_name = "CHECKS", value_delimiter = ',')]
     pub ignore_preflight_errors: Vec<String>,
-    /// Directory of patches, `target[suffix][+type].yaml` or `.json`, of the static pods and of kubeletconfiguration
-    /// [types: strategic, merge, json].
+    /// Directory of patches, `target[suffix][+type].yaml` or `.json`, of the static pods, of kubeletconfiguration and, with
+    /// `init`, of corednsdeployment [types: strategic, merge, json].
     #[arg(long, value_name = "DIR")]
     pub patches: Option<PathBuf>,
     #[command(flatten)]
@@ -123,6 +123,9 @@ pub enum InitPhase {
         /// Image to run instead of the usual one of the cluster's repository.
         #[arg(long, value_name = "IMAGE")]
         image: Option<String>,
+        /// Directory of patches, as `init` takes them: those of corednsdeployment are laid over CoreDNS.
+        #[arg(long, value_name = "DIR")]
+        patches: Option<PathBuf>,
         #[arg(value_parser = ["all", "coredns", "kube-proxy"])]
         which: String,
     },
@@ -368,7 +371,8 @@ pub struct UpgradeStepArgs {
     /// Phases that are left out, comma-separated: addon, addon/coredns, addon/kube-proxy.
     #[arg(long, value_name = "PHASES", value_delimiter = ',')]
     pub skip_phases: Vec<String>,
-    /// Directory of patches, as `init` takes them. Without it what they changed is as usual again.
+    /// Directory of patches, as `init` takes them. Without it what they changed is as usual again, but for etcd and CoreDNS,
+    /// of which an upgrade writes nothing else.
     #[arg(long, value_name = "DIR")]
     pub patches: Option<PathBuf>,
     /// Say what would be done; change nothing.

@@ -51,8 +51,13 @@ pub async fn apply_present(plane: &ControlPlane, remote: &Remote, skipped: &[Add
 
 /// `orlop init phase …`
 pub async fn phase(phase: InitPhase) -> Result<()> {
-    let (admin, image, which) = match phase {
-        InitPhase::Addon { admin, image, which } => (admin, image, which),
+    let (admin, image, patches, which) = match phase {
+        InitPhase::Addon {
+            admin,
+            image,
+            patches,
+            which,
+        } => (admin, image, patches, which),
         InitPhase::UploadCerts {
             admin,
             upload_certs,
@@ -65,6 +70,7 @@ pub async fn phase(phase: InitPhase) -> Result<()> {
             return Ok(());
         }
     };
+    let patches = node::patches(patches.as_deref())?;
     let client = administrator(&admin).await?;
     let cluster = configuration(&client).await?;
     let server = api::server(&client).await?;
@@ -72,7 +78,7 @@ pub async fn phase(phase: InitPhase) -> Result<()> {
         if which == "all" || which == addon.name() {
             let usual = || addon.image(&cluster, std::iter::empty()).name;
             let image = image.clone().unwrap_or_else(usual);
-            apply(&client, addon, &cluster, &server, &image, &Patches::default()).await?;
+            apply(&client, addon, &cluster, &server, &image, &patches).await?;
         }
     }
     Ok(())
@@ -91,4 +97,31 @@ async fn apply(
     }
     println!("[addons] Applied essential addon: {}", addon.title());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command, InitPart};
+    use clap::Parser;
+    use std::path::Path;
+
+    #[test]
+    fn an_addon_is_applied_later_with_patches_as_init_takes_them() {
+        let line = "orlop init phase addon coredns --patches /etc/patches";
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        let Command::Init(init) = &cli.command else {
+            panic!("{cli:?}")
+        };
+        let Some(InitPart::Phase {
+            phase: InitPhase::Addon { patches, which, .. },
+        }) = &init.part
+        else {
+            panic!("{init:?}")
+        };
+        assert_eq!(
+            (which.as_str(), patches.as_deref()),
+            ("coredns", Some(Path::new("/etc/patches")))
+        );
+    }
 }

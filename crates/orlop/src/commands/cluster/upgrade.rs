@@ -67,7 +67,7 @@ async fn plan(arguments: &AdminArgs) -> Result<()> {
 async fn apply(arguments: &UpgradeApplyArgs) -> Result<()> {
     let (step, version) = (&arguments.step, &arguments.target);
     let skipped = addons::skipped(&step.skip_phases)?;
-    let patches = patches(step)?;
+    let patches = node::patches(step.patches.as_deref())?;
     let client = administrator(&step.admin).await?;
     let cluster = configuration(&client).await?;
     let with_unstable = arguments.allow_experimental_upgrades
@@ -81,7 +81,7 @@ async fn apply(arguments: &UpgradeApplyArgs) -> Result<()> {
         kubernetes_version: version.clone(),
         ..cluster
     };
-    if this_master_to(step, &client, &cluster, &patches).await? == Done::Nothing {
+    if this_master_to(step, &client, &cluster, &skipped, &patches).await? == Done::Nothing {
         return Ok(());
     }
     write_version(&client, &cluster).await?;
@@ -123,7 +123,7 @@ async fn may_be_left_behind(client: &kube::Client, version: &str, force: bool) -
 /// `orlop upgrade node`: what the cluster is said to be.
 async fn node(step: &UpgradeStepArgs) -> Result<()> {
     let skipped = addons::skipped(&step.skip_phases)?;
-    let patches = patches(step)?;
+    let patches = node::patches(step.patches.as_deref())?;
     let root = Root::new(step.admin.root.root.as_deref())?;
     let is_master = layout(&root).manifest("kube-apiserver").is_file();
     // A worker has no administrator's, and may read what it needs.
@@ -140,25 +140,12 @@ async fn node(step: &UpgradeStepArgs) -> Result<()> {
     if let Some(complaint) = versions::upgrade_complaint(version, version, KUBERNETES_VERSION, true) {
         bail!(complaint);
     }
-    if this_master_to(step, &client, &cluster, &patches).await? == Done::Nothing {
+    if this_master_to(step, &client, &cluster, &skipped, &patches).await? == Done::Nothing {
         return Ok(());
     }
     the_rest(step, &client, &cluster, &skipped, &patches).await?;
     println!("[upgrade] SUCCESS! The control plane of this node runs {version}.");
     Ok(())
-}
-
-/// What is laid over what an upgrade writes.
-fn patches(step: &UpgradeStepArgs) -> Result<Patches> {
-    let patches = node::patches(step.patches.as_deref())?;
-    for target in ["etcd", patches::COREDNS] {
-        if patches.has(target) {
-            println!(
-                "[patches] WARNING: those of {target} are passed over: an upgrade writes nothing of it that they could be laid over"
-            );
-        }
-    }
-    Ok(patches)
 }
 
 /// What comes after the static pods, on every master.
@@ -172,7 +159,13 @@ async fn the_rest(
     refresh_agent(step, client, patches).await?;
     let root = Root::new(step.admin.root.root.as_deref())?;
     let pods = api::get_patiently(client, PODS).await?.unwrap_or_default();
-    upgrade_addons::upgrade(&root, client, cluster, &pods, skipped, step.timeout).await
+    let target = upgrade_addons::Target {
+        cluster,
+        skipped,
+        patches,
+        patience: step.timeout,
+    };
+    upgrade_addons::upgrade(&root, client, &target, &pods).await
 }
 
 /// Brings the agent's configuration up to what the cluster shares.
@@ -256,6 +249,7 @@ async fn this_master_to(
     arguments: &UpgradeStepArgs,
     client: &kube::Client,
     cluster: &ClusterConfig,
+    skipped: &[Addon],
     patches: &Patches,
 ) -> Result<Done> {
     Ignored::refuse(&cluster.ignored.components)?;
@@ -272,7 +266,15 @@ async fn this_master_to(
         node,
     };
     let rendered = |component| Ok((component, plane.manifest(component, &InitialCluster::default())?));
-    let manifests = upgrade::components().map(rendered).collect::<Result<Vec<_>>>()?;
+    let mut manifests = upgrade::components().map(rendered).collect::<Result<Vec<_>>>()?;
+    // It keeps its version, and what is laid over it is said anew each time: the first of all, as the others need it.
+    if patches.has("etcd") {
+        let present = files::read(&plane.layout.manifest("etcd"))?;
+        manifests.insert(0, ("etcd", plane.etcd_anew(&present)?));
+    }
+    if patches.has(patches::COREDNS) {
+        super::addons::rehearse(&plane, skipped)?;
+    }
     rehearse_agent(&plane.layout, client, cluster, patches).await?;
     if arguments.dry_run {
         for (component, manifest) in &manifests {
@@ -325,6 +327,7 @@ fn renew(plane: &ControlPlane) -> Result<()> {
 
 fn tell(component: &str, progress: Progress, version: &str) {
     let what = match progress {
+        Progress::Begun if component == "etcd" => "Writing the manifest of etcd with its patches".to_owned(),
         Progress::Begun => format!("Upgrading {component} to {version}"),
         Progress::Exchanged => format!("Component {component:?} upgraded successfully!"),
         Progress::UpToDate => format!("Component {component:?} is up to date"),
