@@ -22,12 +22,13 @@ pub(super) fn manifest(cluster: &ClusterConfig, machine: Machine<'_>) -> Value {
         ("requestheader-client-ca-file", pki("front-proxy-ca.crt")),
         ("root-ca-file", pki("ca.crt")),
         ("service-account-private-key-file", pki("sa.key")),
-        ("service-cluster-ip-range", cluster.service_subnet.clone()),
         ("use-service-account-credentials", "true".to_owned()),
     ];
     if let Some(subnet) = &cluster.pod_subnet {
         flags.push(("allocate-node-cidrs", "true".to_owned()));
         flags.push(("cluster-cidr", subnet.clone()));
+        // What nodes get must not be in it.
+        flags.push(("service-cluster-ip-range", cluster.service_subnet.clone()));
         flags.sort_by_key(|(name, _)| *name);
     }
     let mut paths = vec![

@@ -257,6 +257,7 @@ fn the_root_moves_host_paths_and_nothing_else() {
 fn ranges_of_pods_are_given_out_only_when_there_is_one() {
     let pod = plain("kube-controller-manager");
     assert!(command(&pod).contains(&"--cluster-cidr=10.244.0.0/16"));
+    assert!(command(&pod).contains(&"--service-cluster-ip-range=10.96.0.0/12"));
     let without = ClusterConfig {
         pod_subnet: None,
         ..cluster()
@@ -267,7 +268,8 @@ fn ranges_of_pods_are_given_out_only_when_there_is_one() {
         &InitialCluster::default(),
         "/",
     );
-    assert!(!command(&pod).iter().any(|word| word.contains("cidr")));
+    let of_ranges = |word: &&str| word.contains("cidr") || word.contains("range");
+    assert!(!command(&pod).iter().any(of_ranges), "{pod}");
 }
 
 #[test]
