@@ -3,7 +3,10 @@ use crate::ClusterError;
 use crate::config::{ClusterConfig, NodeConfig};
 use crate::given::Registration;
 use serde_json::{Value, json};
+use std::net::IpAddr;
 
+/// Where systemd-resolved writes which name servers it asks.
+pub const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 /// The taint that keeps ordinary pods off the control plane.
 pub const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 
@@ -45,6 +48,8 @@ pub struct MachineFacts {
     pub swap: bool,
     /// CRI socket, unless the runtime is the node's own.
     pub runtime_endpoint: Option<String>,
+    /// The file of name servers that pods can ask, where the machine's own is none; see [`names_itself_only`].
+    pub resolv_conf: Option<String>,
 }
 
 impl MachineFacts {
@@ -56,8 +61,21 @@ impl MachineFacts {
             cgroup_v1: document["failCgroupV1"] == false,
             swap: document["failSwapOn"] == false,
             runtime_endpoint: text("containerRuntimeEndpoint"),
+            resolv_conf: text("resolvConf").filter(|path| path == RESOLVED),
         }
     }
+}
+
+/// Whether all name servers of a `resolv.conf` are on this machine itself, as systemd-resolved's is: in a pod nobody answers
+/// there, and CoreDNS would ask itself.
+pub fn names_itself_only(text: &str) -> bool {
+    let servers = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("nameserver"));
+    let mut servers = servers
+        .filter_map(|server| server.trim().parse::<IpAddr>().ok())
+        .peekable();
+    servers.peek().is_some() && servers.all(|server| server.is_loopback())
 }
 
 /// The file of one node: the shared configuration, what the machine asks for, and what `instance` says, which wins.
@@ -72,6 +90,11 @@ pub fn of_node(shared: &Value, machine: &MachineFacts, root: &str, instance: Opt
     }
     if let Some(endpoint) = &machine.runtime_endpoint {
         document["containerRuntimeEndpoint"] = json!(endpoint);
+    }
+    if let Some(path) = &machine.resolv_conf
+        && document["resolvConf"].is_null()
+    {
+        document["resolvConf"] = json!(path);
     }
     for path in ["/staticPodPath", "/authentication/x509/clientCAFile"] {
         if let Some(Value::String(text)) = document.pointer_mut(path) {
@@ -129,7 +152,36 @@ pub fn read_flags(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::IpAddr;
+
+    /// As kubeadm: otherwise pods with `dnsPolicy: Default`, CoreDNS among them, would get a server that is theirs alone.
+    #[test]
+    fn pods_get_the_name_servers_behind_systemd_resolved() {
+        for (text, itself) in [
+            ("nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch .\n", true),
+            ("nameserver ::1\nnameserver 127.0.0.1\n", true),
+            ("nameserver 127.0.0.53\nnameserver 10.0.0.2\n", false),
+            ("nameserver 10.0.0.2\n", false),
+            ("# nameserver 127.0.0.53\n", false),
+            ("", false),
+        ] {
+            assert_eq!(names_itself_only(text), itself, "{text}");
+        }
+        let machine = MachineFacts {
+            resolv_conf: Some(RESOLVED.to_owned()),
+            ..MachineFacts::default()
+        };
+        let shared = configuration(&ClusterConfig::new("v1.36.0")).unwrap();
+        assert!(shared.get("resolvConf").is_none(), "other machines may have none");
+        let document = of_node(&shared, &machine, "", None);
+        assert_eq!(document["resolvConf"], RESOLVED);
+        let again = of_node(&shared, &MachineFacts::of(&document), "", None);
+        assert_eq!(again, document);
+        for given in ["/etc/resolv.conf", ""] {
+            let shared = json!({"resolvConf": given});
+            let document = of_node(&shared, &machine, "", None);
+            assert_eq!(document["resolvConf"], given, "what is said counts");
+        }
+    }
 
     #[test]
     fn the_machine_and_the_instance_add_to_what_all_share() {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use orlop_cluster::config::{ClusterConfig, NodeConfig};
 use orlop_cluster::control_plane::ControlPlane;
 use orlop_cluster::given::Registration;
-use orlop_cluster::kubelet::MachineFacts;
+use orlop_cluster::kubelet::{MachineFacts, RESOLVED, names_itself_only};
 use orlop_cluster::layout::Layout;
 use orlop_cluster::manifests::EtcdVersion;
 use orlop_cluster::patches::Patches;
@@ -87,6 +87,8 @@ impl Host {
     /// does.
     pub fn machine(runtime_endpoint: Option<&str>) -> MachineFacts {
         let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
+        let names = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        let is_behind = names_itself_only(&names) && Path::new(RESOLVED).is_file();
         let driver = match runtime_endpoint {
             None => CgroupDriver::default(),
             Some(_) => CgroupDriver::detect(),
@@ -96,6 +98,7 @@ impl Host {
             cgroup_v1: !Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
             swap: swaps.lines().count() > 1,
             runtime_endpoint: runtime_endpoint.map(str::to_owned),
+            resolv_conf: is_behind.then(|| RESOLVED.to_owned()),
         }
     }
 }
