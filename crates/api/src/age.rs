@@ -36,6 +36,19 @@ pub fn seconds(s: i64) -> String {
     }
 }
 
+/// Whole seconds that something still lasts, in one unit, as kubeadm says it (`348d`, `6y`).
+pub fn remaining(s: i64) -> String {
+    match s {
+        ..=-2 => "<invalid>".to_owned(),
+        -1 => "0s".to_owned(),
+        s if s < MINUTE => format!("{s}s"),
+        s if s < HOUR => format!("{}m", s / MINUTE),
+        s if s < DAY => format!("{}h", s / HOUR),
+        s if s < YEAR => format!("{}d", s / DAY),
+        s => format!("{}y", s / YEAR),
+    }
+}
+
 /// Age of `then` seen at `now`; no time at all is `<unknown>`.
 pub fn since(then: Option<Timestamp>, now: Timestamp) -> String {
     match then {
@@ -76,5 +89,24 @@ mod tests {
             assert_eq!(seconds(s), want, "{s}");
         }
         assert_eq!(since(None, Timestamp::UNIX_EPOCH), "<unknown>");
+    }
+
+    #[test]
+    fn what_is_left_is_said_in_one_unit() {
+        for (s, want) in [
+            (-2, "<invalid>"),
+            (-1, "0s"),
+            (59, "59s"),
+            (119, "1m"),
+            (HOUR - 1, "59m"),
+            (7 * HOUR + 1800, "7h"),
+            (DAY - 1, "23h"),
+            (49 * HOUR, "2d"),
+            (YEAR - 1, "364d"),
+            (YEAR, "1y"),
+            (6 * YEAR + 200 * DAY, "6y"),
+        ] {
+            assert_eq!(remaining(s), want, "{s}");
+        }
     }
 }

@@ -16,26 +16,28 @@ pub struct Ends {
     pub expires: Timestamp,
     /// Empty for an authority.
     pub authority: &'static str,
+    /// The key that could sign another is not on this node.
+    pub is_external: bool,
 }
 
 impl Ends {
-    /// As kubeadm prints it: days, or hours of the last one.
+    /// As kubeadm prints it, in one unit.
     pub fn residual(&self, now: Timestamp) -> String {
         let left = self.expires.duration_since(now);
         if left.is_positive() {
-            orlop_api::age::seconds(left.as_secs())
+            orlop_api::age::remaining(left.as_secs())
         } else {
             "<invalid>".to_owned()
         }
     }
 }
 
-/// All of them as `kubeadm certs check-expiration -o json` shows them (pure).
-pub fn described(leaves: &[Ends], authorities: &[Ends], now: Timestamp) -> Value {
+/// All of them as `kubeadm certs check-expiration -o json` shows them (pure). `missing`: names of those that are not there.
+pub fn described(leaves: &[Ends], missing: &[String], authorities: &[Ends], now: Timestamp) -> Value {
     let of = |ends: &Ends| {
         let mut one = json!({
             "expirationDate": ends.expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            "externallyManaged": false,
+            "externallyManaged": ends.is_external,
             "missing": false,
             "name": ends.name,
             // In seconds.
@@ -46,10 +48,22 @@ pub fn described(leaves: &[Ends], authorities: &[Ends], now: Timestamp) -> Value
         }
         one
     };
+    let of_none = |name: &String| {
+        json!({
+            "expirationDate": Value::Null,
+            "externallyManaged": false,
+            "missing": true,
+            "name": name,
+            "residualTime": 0,
+        })
+    };
+    let mut certificates: Vec<Value> = leaves.iter().map(of).collect();
+    certificates.extend(missing.iter().map(of_none));
+    certificates.sort_by(|one, other| one["name"].as_str().cmp(&other["name"].as_str()));
     json!({
         "apiVersion": "output.kubeadm.k8s.io/v1alpha3",
         "certificateAuthorities": authorities.iter().map(of).collect::<Vec<_>>(),
-        "certificates": leaves.iter().map(of).collect::<Vec<_>>(),
+        "certificates": certificates,
         "kind": "CertificateExpirationInfo",
     })
 }
@@ -117,43 +131,47 @@ pub fn client_certificate(kubeconfig: &str) -> Option<String> {
     String::from_utf8(STANDARD.decode(data).ok()?).ok()
 }
 
-/// When each certificate of the node ends: leaves, then authorities. What is not there is left out.
-pub fn check(
-    layout: &Layout,
-    cluster: &ClusterConfig,
-    node: &NodeConfig,
-) -> Result<(Vec<Ends>, Vec<Ends>), ClusterError> {
-    let mut leaves = Vec::new();
+/// Every certificate that a master may have, by its name, and when it ends, if it is there.
+type Listed = Vec<(String, Signer, Option<Timestamp>)>;
+
+fn listed(layout: &Layout, cluster: &ClusterConfig, node: &NodeConfig) -> Result<Listed, ClusterError> {
+    let mut all = Vec::new();
     for (name, ..) in kubeconfigs::wanted(node) {
         // The agent's own is renewed by itself.
         if name == "kubelet" {
             continue;
         }
         let text = files::read_optional(&layout.kubeconfig(name))?;
-        if let Some(expires) = text
-            .as_deref()
-            .and_then(client_certificate)
-            .as_deref()
-            .and_then(orlop_pki::expires)
-        {
-            leaves.push(Ends {
-                name: format!("{name}.conf"),
-                expires,
-                authority: Signer::Cluster.label(),
-            });
-        }
+        let certificate = text.as_deref().and_then(client_certificate);
+        let expires = certificate.as_deref().and_then(orlop_pki::expires);
+        all.push((format!("{name}.conf"), Signer::Cluster, expires));
     }
     for wanted in certificates::wanted(cluster, node)? {
         let text = files::read_optional(&layout.pki().join(format!("{}.crt", wanted.file)))?;
-        if let Some(expires) = text.as_deref().and_then(orlop_pki::expires) {
-            leaves.push(Ends {
-                name: wanted.label(),
-                expires,
-                authority: wanted.signer.label(),
-            });
-        }
+        let expires = text.as_deref().and_then(orlop_pki::expires);
+        all.push((wanted.label(), wanted.signer, expires));
     }
-    leaves.sort_by(|one, other| one.name.cmp(&other.name));
+    all.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+    Ok(all)
+}
+
+/// When each certificate of the node ends: leaves, then authorities. What is not there is left out.
+pub fn check(
+    layout: &Layout,
+    cluster: &ClusterConfig,
+    node: &NodeConfig,
+) -> Result<(Vec<Ends>, Vec<Ends>), ClusterError> {
+    let is_external = |signer: Signer| !signer.key(layout).is_file();
+    let there = |(name, signer, expires): (String, Signer, Option<Timestamp>)| {
+        Some(Ends {
+            name,
+            expires: expires?,
+            authority: signer.label(),
+            is_external: is_external(signer),
+        })
+    };
+    let leaves = listed(layout, cluster, node)?.into_iter().filter_map(there);
+    let leaves = leaves.collect();
     let mut authorities = Vec::new();
     for signer in Signer::ALL {
         let text = files::read_optional(&signer.certificate(layout))?;
@@ -162,10 +180,24 @@ pub fn check(
                 name: signer.label().to_owned(),
                 expires,
                 authority: "",
+                is_external: is_external(signer),
             });
         }
     }
     Ok((leaves, authorities))
+}
+
+/// Names of the certificates that a master may have and this one has not, in order.
+pub fn missing(
+    layout: &Layout,
+    cluster: &ClusterConfig,
+    node: &NodeConfig,
+) -> Result<Vec<String>, ClusterError> {
+    let missing = listed(layout, cluster, node)?.into_iter();
+    Ok(missing
+        .filter(|(.., expires)| expires.is_none())
+        .map(|(name, ..)| name)
+        .collect())
 }
 
 /// Signs certificates anew, however long the old ones would last: `which` is a name of the listing, or `all`. What they
@@ -229,6 +261,7 @@ mod tests {
             name: name.to_owned(),
             expires: at(days),
             authority,
+            is_external: false,
         };
         let leaves = [ends("apiserver", 40, "ca"), ends("admin.conf", 100, "ca")];
         let authorities = [ends("ca", 1000, "")];
@@ -257,9 +290,17 @@ mod tests {
             assert_eq!(reasons, told, "day {day}");
             assert_eq!(next_warning(&leaves, &authorities, at(day)), next, "day {day}");
         }
-        let shown = described(&leaves, &authorities, at(0));
-        assert_eq!(shown["certificates"][0]["residualTime"], 40 * 86_400);
-        assert_eq!(shown["certificates"][0]["caName"], "ca");
+        let shown = described(&leaves, &["admission".to_owned()], &authorities, at(0));
+        let shown_names: Vec<&Value> = shown["certificates"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| &one["name"])
+            .collect();
+        assert_eq!(shown_names, ["admin.conf", "admission", "apiserver"]);
+        assert_eq!(shown["certificates"][1]["missing"], true);
+        assert_eq!(shown["certificates"][2]["residualTime"], 40 * 86_400);
+        assert_eq!(shown["certificates"][2]["caName"], "ca");
         assert_eq!(
             shown["certificateAuthorities"][0]["expirationDate"],
             "2029-10-11T08:00:00Z"
@@ -313,6 +354,8 @@ mod tests {
             ]
         );
         assert_eq!(authorities.len(), 3);
+        let absent = ["controller-manager.conf", "super-admin.conf"];
+        assert_eq!(missing(&layout, &cluster, &node).unwrap(), absent);
         let now = Timestamp::now();
         assert!(
             leaves[0].residual(now).ends_with('d'),
@@ -343,5 +386,13 @@ mod tests {
         assert_eq!(without_user(&mended), without_user(&again));
         let error = renew(&layout, &node, "nonsense").unwrap_err().to_string();
         assert!(error.contains("check-expiration"), "{error}");
+
+        // Where the key of an authority is kept elsewhere, what it signed is not renewed here.
+        std::fs::remove_file(Signer::Etcd.key(&layout)).unwrap();
+        let (leaves, authorities) = check(&layout, &cluster, &node).unwrap();
+        for ends in leaves.iter().chain(&authorities) {
+            let is_etcds = ends.authority == "etcd-ca" || ends.name == "etcd-ca";
+            assert_eq!(ends.is_external, is_etcds, "{}", ends.name);
+        }
     }
 }

@@ -4,7 +4,6 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Value, json};
-use std::time::Duration;
 
 const ID_LENGTH: usize = 6;
 const SECRET_LENGTH: usize = 16;
@@ -210,10 +209,7 @@ impl Listed {
         let expires = text("expiration");
         let ttl = match expires.as_deref().map(str::parse::<Timestamp>) {
             None => "<forever>".to_owned(),
-            Some(Ok(end)) if end > now => {
-                let left = Duration::try_from(end.duration_since(now)).unwrap_or_default();
-                orlop_api::age::short(left)
-            }
+            Some(Ok(end)) if end > now => orlop_api::age::remaining(end.duration_since(now).as_secs()),
             Some(Ok(_)) => "<invalid>".to_owned(),
             Some(Err(_)) => "<unknown>".to_owned(),
         };
@@ -282,6 +278,8 @@ mod tests {
         assert_eq!(shown["groups"], json!([GROUP]));
         assert_eq!(shown["expires"], "2026-01-01T23:00:00Z");
         assert!(shown.get("description").is_none() && described(&json!({})).is_none());
+        let soon: Timestamp = "2026-01-01T15:20:00Z".parse().unwrap();
+        assert_eq!(Listed::of(&secret, soon).unwrap().ttl, "7h", "in one unit");
         let forever = Listed::of(&token.object(&Terms::usual(None)), now).unwrap();
         assert_eq!(
             (forever.ttl.as_str(), forever.expires.as_str()),

@@ -37,31 +37,64 @@ async fn check(arguments: &AdminArgs, output: Output) -> Result<()> {
     // Names and ends don't depend on what the cluster was made with, which may be out of reach.
     let cluster = orlop_cluster::config::ClusterConfig::new(orlop_api::KUBERNETES_VERSION);
     let (leaves, authorities) = expiration::check(&layout(&root), &cluster, &node)?;
+    let missing = expiration::missing(&layout(&root), &cluster, &node)?;
     let now = Timestamp::now();
     if output == Output::Json {
-        println!("{:#}", expiration::described(&leaves, &authorities, now));
+        let described = expiration::described(&leaves, &missing, &authorities, now);
+        println!("{described:#}");
         return Ok(());
     }
+    print!("{}", listing(&leaves, &missing, &authorities, now));
+    Ok(())
+}
+
+/// As kubeadm lists them.
+fn listing(leaves: &[Ends], missing: &[String], authorities: &[Ends], now: Timestamp) -> String {
     let date = |ends: &Ends| ends.expires.strftime("%b %d, %Y %H:%M UTC").to_string();
-    let mut rows =
-        vec![["CERTIFICATE", "EXPIRES", "RESIDUAL TIME", "CERTIFICATE AUTHORITY"].map(str::to_owned)];
-    rows.extend(leaves.iter().map(|ends| {
+    let external = |ends: &Ends| match ends.is_external {
+        true => "yes".to_owned(),
+        false => "no".to_owned(),
+    };
+    let row = |ends: &Ends| {
         [
             ends.name.clone(),
             date(ends),
             ends.residual(now),
             ends.authority.to_owned(),
+            external(ends),
         ]
-    }));
-    println!("{}", table(&rows));
-    let mut rows = vec![["CERTIFICATE AUTHORITY", "EXPIRES", "RESIDUAL TIME"].map(str::to_owned)];
-    rows.extend(
+    };
+    let mut rows: Vec<[String; 5]> = leaves.iter().map(row).collect();
+    let nothing = String::new;
+    let absent = |name: &String| [name.clone(), nothing(), nothing(), nothing(), nothing()];
+    rows.extend(missing.iter().map(absent));
+    rows.sort();
+    for row in rows.iter_mut().filter(|row| row[1].is_empty()) {
+        row[0] = format!("!MISSING! {}", row[0]);
+    }
+    let head = [
+        "CERTIFICATE",
+        "EXPIRES",
+        "RESIDUAL TIME",
+        "CERTIFICATE AUTHORITY",
+        "EXTERNALLY MANAGED",
+    ];
+    rows.insert(0, head.map(str::to_owned));
+    let mut of_authorities = vec![
+        [
+            "CERTIFICATE AUTHORITY",
+            "EXPIRES",
+            "RESIDUAL TIME",
+            "EXTERNALLY MANAGED",
+        ]
+        .map(str::to_owned),
+    ];
+    of_authorities.extend(
         authorities
             .iter()
-            .map(|ends| [ends.name.clone(), date(ends), ends.residual(now)]),
+            .map(|ends| [ends.name.clone(), date(ends), ends.residual(now), external(ends)]),
     );
-    print!("{}", table(&rows));
-    Ok(())
+    format!("{}\n{}", table(&rows), table(&of_authorities))
 }
 
 fn renew(root: &RootArg, which: &str) -> Result<()> {
@@ -72,4 +105,34 @@ fn renew(root: &RootArg, which: &str) -> Result<()> {
     }
     println!("Every part presents them on its next connections; none needs a restart.");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_are_listed_in_kubeadms_columns() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let ends = |name: &str, authority, is_external| Ends {
+            name: name.to_owned(),
+            expires: "2026-12-31T09:17:00Z".parse().unwrap(),
+            authority,
+            is_external,
+        };
+        let leaves = [ends("apiserver", "ca", false), ends("etcd-peer", "etcd-ca", true)];
+        let authorities = [ends("ca", "", false), ends("etcd-ca", "", true)];
+        let text = listing(&leaves, &["admin.conf".to_owned()], &authorities, now);
+        assert_eq!(
+            text,
+            "CERTIFICATE            EXPIRES                  RESIDUAL TIME   CERTIFICATE AUTHORITY   EXTERNALLY MANAGED\n\
+             !MISSING! admin.conf\n\
+             apiserver              Dec 31, 2026 09:17 UTC   364d            ca                      no\n\
+             etcd-peer              Dec 31, 2026 09:17 UTC   364d            etcd-ca                 yes\n\
+             \n\
+             CERTIFICATE AUTHORITY   EXPIRES                  RESIDUAL TIME   EXTERNALLY MANAGED\n\
+             ca                      Dec 31, 2026 09:17 UTC   364d            no\n\
+             etcd-ca                 Dec 31, 2026 09:17 UTC   364d            yes\n"
+        );
+    }
 }
