@@ -1,5 +1,6 @@
 //! What would stand in the way of a member on this machine: facts, and what they mean (pure).
 use crate::ClusterError;
+use crate::certificates::Signer;
 use crate::config::ClusterConfig;
 use crate::layout::{COMPONENTS, Layout};
 use crate::manifests::{CA_DIRECTORIES, EtcdHealth};
@@ -63,8 +64,12 @@ impl Facts {
             layout.kubeconfig("kubelet"),
             layout.kubeconfig("bootstrap-kubelet"),
         ];
-        if let Role::ControlPlane { .. } = role {
-            paths.extend(COMPONENTS.map(|component| layout.manifest(component)));
+        match role {
+            Role::ControlPlane { .. } => {
+                paths.extend(COMPONENTS.map(|component| layout.manifest(component)));
+            }
+            // A master's may have been copied there; a worker gets that of its cluster.
+            Role::Worker => paths.push(Signer::Cluster.certificate(layout)),
         }
         let mut present: Vec<String> = paths
             .iter()
@@ -290,6 +295,24 @@ mod tests {
                 .unwrap_err()
                 .to_string()
                 .contains("[Port-10250]")
+        );
+    }
+
+    #[test]
+    fn a_worker_overwrites_no_authority_of_another_cluster() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let address = IpAddr::from([127, 0, 0, 1]);
+        let present = |role| Facts::gather(&layout, role, address, &[]).present;
+        assert!(present(Role::Worker).is_empty());
+        let certificate = Signer::Cluster.certificate(&layout);
+        std::fs::create_dir_all(layout.pki()).unwrap();
+        std::fs::write(&certificate, "").unwrap();
+        assert_eq!(present(Role::Worker), [certificate.display().to_string()]);
+        assert!(present(Role::ControlPlane { api_port: 6443 }).is_empty());
+        assert_eq!(
+            available("/etc/kubernetes/pki/ca.crt"),
+            "FileAvailable--etc-kubernetes-pki-ca.crt"
         );
     }
 
