@@ -1,5 +1,6 @@
 //! What a cluster is made with: kubeadm's ClusterConfiguration, and what is said of one node.
 use crate::ClusterError;
+use crate::addons::Addon;
 use crate::endpoint::Endpoint;
 use crate::extras::{Extras, Ignored};
 use serde_json::{Value, json};
@@ -30,6 +31,8 @@ pub struct ClusterConfig {
     pub dns_domain: String,
     /// Which CoreDNS is run.
     pub dns: DnsImage,
+    /// Add-ons that the cluster is to do without.
+    pub without: Vec<Addon>,
     /// What is added to components, by their names.
     pub extras: BTreeMap<&'static str, Extras>,
     /// What the document says beside all this.
@@ -88,6 +91,7 @@ impl ClusterConfig {
             pod_subnet: None,
             dns_domain: "cluster.local".to_owned(),
             dns: DnsImage::default(),
+            without: Vec::new(),
             extras: BTreeMap::new(),
             ignored: Ignored::default(),
             document: None,
@@ -125,6 +129,16 @@ impl ClusterConfig {
             document: Some(document),
             ..config
         })
+    }
+
+    /// The same without further add-ons.
+    pub fn also_without(mut self, addons: &[Addon]) -> Self {
+        for addon in addons {
+            if !self.without.contains(addon) {
+                self.without.push(*addon);
+            }
+        }
+        self
     }
 
     /// What is added to a component.
@@ -218,6 +232,13 @@ impl ClusterConfig {
             lay_over(&mut document, given);
             document["etcd"]["local"]["imageTag"] = json!(self.etcd_tag);
         }
+        // v1beta3 has no word for it.
+        if document["apiVersion"] == "kubeadm.k8s.io/v1beta4" {
+            for addon in &self.without {
+                let field = addon.field();
+                orlop_api::patch::merge(&mut document, &json!({field: {"disabled": true}}));
+            }
+        }
         crate::yaml::write(&document)
     }
 
@@ -263,6 +284,10 @@ impl ClusterConfig {
                 repository: word("/dns/imageRepository"),
                 tag: word("/dns/imageTag"),
             },
+            without: Addon::ALL
+                .into_iter()
+                .filter(|addon| document[addon.field()]["disabled"] == true)
+                .collect(),
             extras,
             ignored: Ignored::of(&document),
             document: None,

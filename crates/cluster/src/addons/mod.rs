@@ -29,6 +29,14 @@ impl Addon {
         }
     }
 
+    /// Where a ClusterConfiguration speaks of it.
+    pub fn field(self) -> &'static str {
+        match self {
+            Addon::CoreDns => "dns",
+            Addon::KubeProxy => "proxy",
+        }
+    }
+
     /// What people know it as.
     pub fn title(self) -> &'static str {
         match self {

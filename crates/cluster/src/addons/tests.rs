@@ -113,6 +113,24 @@ fn addons_are_skipped_in_kubeadms_words() {
     assert!(of(&["etcd"]).unwrap_err().contains("\"etcd\" cannot be skipped"));
 }
 
+/// As kubeadm: `disabled` leaves one out, and what was left out is `disabled` in what the cluster says of itself.
+#[test]
+fn an_addon_that_is_disabled_is_done_without() {
+    let text = "apiVersion: kubeadm.k8s.io/v1beta4\nkubernetesVersion: v1.36.0\n\
+                dns: {disabled: false}\nproxy: {disabled: true}\n";
+    let config = ClusterConfig::from_yaml(text).unwrap();
+    assert_eq!(config.without, [Addon::KubeProxy]);
+    let both = config.also_without(&[Addon::KubeProxy, Addon::CoreDns]);
+    assert_eq!(both.without, [Addon::KubeProxy, Addon::CoreDns]);
+    let kept = ClusterConfig::from_yaml(&both.to_yaml().unwrap()).unwrap();
+    assert_eq!(kept.without, Addon::ALL);
+    assert_eq!(kept.dns, both.dns);
+    let older = json!({"apiVersion": "kubeadm.k8s.io/v1beta3", "kind": "ClusterConfiguration"});
+    let older = ClusterConfig::from_given(&older, "v1.36.0").unwrap();
+    let older = older.also_without(&Addon::ALL).to_yaml().unwrap();
+    assert!(!older.contains("disabled"), "{older}");
+}
+
 #[test]
 fn what_people_lay_over_coredns_is_in_its_deployment_alone_or_told_of() {
     let directory = tempfile::tempdir().unwrap();

@@ -20,11 +20,12 @@ pub fn rehearse(plane: &ControlPlane, skipped: &[Addon]) -> Result<()> {
     Ok(())
 }
 
-/// Applies what is not skipped and can run: a pod whose image nobody has would wait for it for ever.
-pub async fn apply_present(plane: &ControlPlane, remote: &Remote, skipped: &[Addon]) -> Result<()> {
+/// Applies what the cluster is not to do without and can run: a pod whose image nobody has would wait for it for ever.
+pub async fn apply_present(plane: &ControlPlane, remote: &Remote) -> Result<()> {
     let images = node::images(remote).await?;
     let client = api::connect(&plane.layout.kubeconfig("admin")).await?;
-    for addon in Addon::ALL.into_iter().filter(|addon| !skipped.contains(addon)) {
+    let without = &plane.cluster.without;
+    for addon in Addon::ALL.into_iter().filter(|addon| !without.contains(addon)) {
         let image = addon.image(&plane.cluster, images.iter().map(String::as_str));
         if image.is_present {
             let server = plane.cluster.server(&plane.node);

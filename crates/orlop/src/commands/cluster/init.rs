@@ -7,7 +7,6 @@ use crate::signals;
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use orlop_api::KUBERNETES_VERSION;
-use orlop_cluster::addons::Addon;
 use orlop_cluster::certificates::{self, Signer};
 use orlop_cluster::config::ClusterConfig;
 use orlop_cluster::control_plane::{ControlPlane, Member};
@@ -39,7 +38,7 @@ pub async fn init(mut arguments: InitArgs) -> Result<()> {
     };
     let cluster = ClusterConfig {
         kubelet: given.kubelet,
-        ..cluster
+        ..cluster.also_without(&skipped)
     };
     cluster.service_address(1)?;
     let tokens = given::tokens(&arguments, &of_node.tokens)?;
@@ -62,7 +61,7 @@ pub async fn init(mut arguments: InitArgs) -> Result<()> {
     let shared = kubelet::configuration(&cluster)?;
     let rehearsed = host.control_plane(cluster.clone());
     rehearsed.rehearse(&shared, true)?;
-    addons::rehearse(&rehearsed, &skipped)?;
+    addons::rehearse(&rehearsed, &rehearsed.cluster.without)?;
     if arguments.dry_run {
         let checks = match undo {
             Some(_) => "All checks passed",
@@ -72,7 +71,7 @@ pub async fn init(mut arguments: InitArgs) -> Result<()> {
         return Ok(());
     }
     let stop = signals::shutdown_token()?;
-    let work = make(&host, cluster, &tokens, &arguments, &skipped, began);
+    let work = make(&host, cluster, &tokens, &arguments, began);
     let made = interrupt::unless(&stop, work).await;
     let (Err(error), Some(undo)) = (&made, undo) else {
         return made;
@@ -104,7 +103,6 @@ async fn make(
     mut cluster: ClusterConfig,
     tokens: &[(Token, Terms)],
     arguments: &InitArgs,
-    skipped: &[Addon],
     began: Instant,
 ) -> Result<()> {
     let begun = layout(&host.root).init_begun();
@@ -155,7 +153,7 @@ async fn make(
         }
         false => None,
     };
-    addons::apply_present(&plane, &remote, skipped).await?;
+    addons::apply_present(&plane, &remote).await?;
     files::remove(&begun)?;
     let key = key.map(|key| match arguments.skip_certificate_key_print {
         true => WITHHELD.to_owned(),
