@@ -8,6 +8,10 @@ pub const LABEL_BYTES_MAX: usize = 63;
 pub const SUBDOMAIN_BYTES_MAX: usize = 253;
 /// Longest generateName base kept; the rest is cut before the five random characters.
 pub const GENERATE_NAME_BASE_BYTES_MAX: usize = 58;
+/// What follows [`BOOTSTRAP_GROUPS`] in a group's name, at most.
+const BOOTSTRAP_GROUP_BYTES_MAX: usize = 256;
+/// How groups begin that a bootstrap token may bring who uses it into.
+const BOOTSTRAP_GROUPS: &str = "system:bootstrappers:";
 /// Characters of generated suffixes: no vowels, so no words appear by accident.
 pub const GENERATE_NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
@@ -33,6 +37,16 @@ fn alnum_ends(text: &str, inner: impl Fn(u8) -> bool, end: impl Fn(u8) -> bool) 
 
 fn lower_alnum(c: u8) -> bool {
     c.is_ascii_lowercase() || c.is_ascii_digit()
+}
+
+/// Whether a bootstrap token may bring who uses it into a group.
+pub fn is_bootstrap_group(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix(BOOTSTRAP_GROUPS) else {
+        return false;
+    };
+    rest.len() <= BOOTSTRAP_GROUP_BYTES_MAX
+        && rest.bytes().all(|c| lower_alnum(c) || c == b':' || c == b'-')
+        && rest.bytes().last().is_some_and(lower_alnum)
 }
 
 fn label_shape(text: &str) -> bool {
@@ -269,6 +283,25 @@ pub fn mask_trailing_dash(prefix: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_bring_nobody_into_groups_of_others() {
+        for (name, may) in [
+            ("system:bootstrappers:kubeadm:default-node-token", true),
+            ("system:bootstrappers:a", true),
+            ("system:bootstrappers:-:a", true),
+            ("system:bootstrappers:", false),
+            ("system:bootstrappers:a:", false),
+            ("system:bootstrappers:A", false),
+            ("system:bootstrappers", false),
+            ("system:masters", false),
+            ("", false),
+        ] {
+            assert_eq!(is_bootstrap_group(name), may, "{name:?}");
+        }
+        let long = |length: usize| format!("{BOOTSTRAP_GROUPS}{}", "a".repeat(length));
+        assert!(is_bootstrap_group(&long(256)) && !is_bootstrap_group(&long(257)));
+    }
 
     #[test]
     fn quoted_texts_hide_nothing() {

@@ -19,6 +19,10 @@ pub enum TokenError {
         "{0:?} is no token: it must be of the form abcdef.0123456789abcdef, as `orlop token generate` prints it"
     )]
     Form(String),
+    #[error(
+        "{0:?} is no group that a token may bring a node into: such a name is system:bootstrappers: and then small letters, digits, colons and dashes"
+    )]
+    Group(String),
     #[error("the machine gives no random numbers")]
     NoRandom,
 }
@@ -124,6 +128,16 @@ impl Terms {
     /// Whether the cluster vouches for itself with it.
     pub fn signs(&self) -> bool {
         self.usages.iter().any(|usage| usage == "signing")
+    }
+
+    /// # Errors
+    /// With one of its groups the API server would take the token for none.
+    pub fn check(&self) -> Result<(), TokenError> {
+        let wrong = self
+            .groups
+            .iter()
+            .find(|group| !orlop_api::names::is_bootstrap_group(group));
+        wrong.map_or(Ok(()), |group| Err(TokenError::Group(group.clone())))
     }
 
     /// For joining, as kubeadm's default token is.
@@ -251,6 +265,22 @@ mod tests {
             assert_eq!(Token::is_id(id), is_one, "{id}");
         }
         assert!(!format!("{token:?}").contains(token.secret()));
+    }
+
+    /// kubeadm refuses them, too.
+    #[test]
+    fn a_token_that_the_api_server_would_not_take_is_not_made() {
+        let usual = Terms::usual(None);
+        assert_eq!(usual.check(), Ok(()));
+        let of = |groups: &[&str]| Terms {
+            groups: groups.iter().map(ToString::to_string).collect(),
+            ..usual.clone()
+        };
+        assert_eq!(of(&[]).check(), Ok(()));
+        for wrong in ["system:masters", "mine", "system:bootstrappers:Mine"] {
+            let error = of(&[GROUP, wrong]).check();
+            assert_eq!(error, Err(TokenError::Group(wrong.to_owned())));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::cache::Cache;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use orlop_api::names::is_bootstrap_group;
 use serde_json::Value;
 
 const NAMESPACE: &str = "kube-system";
@@ -12,7 +13,6 @@ const NAME_PREFIX: &str = "bootstrap-token-";
 const TYPE: &str = "bootstrap.kubernetes.io/token";
 /// Everybody who comes with such a token; further groups begin with it.
 const GROUP: &str = "system:bootstrappers";
-const GROUP_BYTES_MAX: usize = 256;
 
 /// `id.secret`, each of so many lower-case letters and digits.
 fn parse(token: &str) -> Option<(&str, &str)> {
@@ -58,22 +58,12 @@ fn judge(stored: &Value, id: &str, secret: &str, now: Timestamp) -> Option<UserI
             continue;
         }
         // One group too many would be a way to any right.
-        if !may_be_given(group) {
+        if !is_bootstrap_group(group) {
             return None;
         }
         groups.push(group.to_owned());
     }
     Some(UserInfo::new(format!("system:bootstrap:{id}"), groups))
-}
-
-fn may_be_given(group: &str) -> bool {
-    let Some(rest) = group.strip_prefix("system:bootstrappers:") else {
-        return false;
-    };
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    rest.len() <= GROUP_BYTES_MAX
-        && rest.bytes().all(|b| inner(b) || b == b':' || b == b'-')
-        && rest.bytes().last().is_some_and(inner)
 }
 
 #[cfg(test)]

@@ -103,6 +103,9 @@ pub fn tokens(arguments: &InitArgs, given: &[GivenToken]) -> Result<Vec<(Token, 
             description: token.description.clone().unwrap_or(usual.description),
             ..usual
         };
+        terms
+            .check()
+            .with_context(|| format!("the configuration file: token {}", token.token.id))?;
         tokens.push((token.token.clone(), terms));
     }
     if tokens.is_empty() {
@@ -168,6 +171,21 @@ mod tests {
             let error = parsed(&format!("orlop init {flag}"), file.path()).unwrap_err();
             assert!(error.contains("cannot be used with"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_token_with_a_group_that_it_cannot_have_is_refused_before_anything_is_made() {
+        let file = file(
+            "apiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\n\
+             bootstrapTokens: [{token: abcdef.0123456789abcdef, groups: [mine]}]\n",
+        );
+        let Ok(Command::Init(mut arguments)) = parsed("orlop init", file.path()) else {
+            panic!("no init");
+        };
+        let given = of_init(&mut arguments).unwrap();
+        let error = tokens(&arguments, &given.init.unwrap().tokens).unwrap_err();
+        let error = format!("{error:#}");
+        assert!(error.contains("token abcdef: \"mine\" is no group"), "{error}");
     }
 
     #[test]

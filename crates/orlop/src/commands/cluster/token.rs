@@ -27,6 +27,18 @@ pub async fn token(arguments: TokenArgs) -> Result<()> {
 }
 
 async fn create(arguments: TokenCreateArgs) -> Result<()> {
+    let terms = Terms {
+        expires: end(arguments.ttl).context("--ttl is too long")?,
+        usages: arguments.usages,
+        // `--groups ""` is none.
+        groups: arguments
+            .groups
+            .into_iter()
+            .filter(|group| !group.is_empty())
+            .collect(),
+        description: arguments.description,
+    };
+    terms.check()?;
     let client = administrator(&arguments.admin).await?;
     let token = match arguments.token {
         Some(token) => token,
@@ -39,12 +51,6 @@ async fn create(arguments: TokenCreateArgs) -> Result<()> {
         token.id,
         token.id
     );
-    let terms = Terms {
-        expires: end(arguments.ttl).context("--ttl is too long")?,
-        usages: arguments.usages,
-        groups: arguments.groups,
-        description: arguments.description,
-    };
     api::apply(&client, &token.object(&terms)).await?;
     if terms.signs() {
         discovery::wait_signed(&client, &token).await?;
