@@ -1,6 +1,6 @@
 //! Commands that make machines members of a cluster, with kubeadm's flags.
-use super::{LogArgs, Output, RootArg};
-use clap::{Args, Subcommand};
+use super::{LogArgs, RootArg};
+use clap::{Args, Subcommand, ValueEnum};
 use orlop_api::KUBERNETES_VERSION;
 use orlop_cluster::endpoint::Endpoint;
 use orlop_cluster::shared_certificates::CertificateKey;
@@ -8,6 +8,14 @@ use orlop_cluster::token::Token;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// How lists are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListOutput {
+    Text,
+    Json,
+    Yaml,
+}
 
 /// What is said of the node itself.
 #[derive(Debug, Args)]
@@ -219,7 +227,7 @@ pub enum TokenCommand {
         #[command(flatten)]
         admin: AdminArgs,
         #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-        output: Output,
+        output: ListOutput,
     },
     /// Delete tokens, by the whole or by the first part.
     Delete {
@@ -281,7 +289,7 @@ pub enum CertsCommand {
         #[command(flatten)]
         admin: AdminArgs,
         #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-        output: Output,
+        output: ListOutput,
     },
     /// Sign certificates of this node anew; parts that present them take them up by themselves.
     Renew {

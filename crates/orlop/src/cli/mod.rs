@@ -13,8 +13,9 @@ mod store;
 mod upstream;
 
 pub use cluster::{
-    AdminArgs, CertsArgs, CertsCommand, InitArgs, InitPart, InitPhase, JoinArgs, MemberArgs, ResetArgs,
-    TokenArgs, TokenCommand, TokenCreateArgs, UpgradeApplyArgs, UpgradeArgs, UpgradeCommand, UpgradeStepArgs,
+    AdminArgs, CertsArgs, CertsCommand, InitArgs, InitPart, InitPhase, JoinArgs, ListOutput, MemberArgs,
+    ResetArgs, TokenArgs, TokenCommand, TokenCreateArgs, UpgradeApplyArgs, UpgradeArgs, UpgradeCommand,
+    UpgradeStepArgs,
 };
 pub use etcd::{EtcdArgs, Retention, ServingTlsArgs, TlsVersion};
 pub use hollow::HollowArgs;

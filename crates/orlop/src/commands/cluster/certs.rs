@@ -1,6 +1,6 @@
 //! `orlop certs`: the certificates of a master.
-use super::{administrator, init, layout, table, this_master};
-use crate::cli::{AdminArgs, CertsArgs, CertsCommand, Output, RootArg};
+use super::{administrator, documents, init, layout, table, this_master};
+use crate::cli::{AdminArgs, CertsArgs, CertsCommand, ListOutput, RootArg};
 use crate::paths::Root;
 use anyhow::Result;
 use jiff::Timestamp;
@@ -31,7 +31,7 @@ pub async fn upload(admin: &AdminArgs, key: Option<CertificateKey>) -> Result<()
     Ok(())
 }
 
-async fn check(arguments: &AdminArgs, output: Output) -> Result<()> {
+async fn check(arguments: &AdminArgs, output: ListOutput) -> Result<()> {
     let root = Root::new(arguments.root.root.as_deref())?;
     let node = this_master(&root)?;
     // Names and ends don't depend on what the cluster was made with, which may be out of reach.
@@ -39,12 +39,10 @@ async fn check(arguments: &AdminArgs, output: Output) -> Result<()> {
     let (leaves, authorities) = expiration::check(&layout(&root), &cluster, &node)?;
     let missing = expiration::missing(&layout(&root), &cluster, &node)?;
     let now = Timestamp::now();
-    if output == Output::Json {
-        let described = expiration::described(&leaves, &missing, &authorities, now);
-        println!("{described:#}");
-        return Ok(());
-    }
-    print!("{}", listing(&leaves, &missing, &authorities, now));
+    let described = expiration::described(&leaves, &missing, &authorities, now);
+    let text = documents(output, &[described])?;
+    let for_people = || listing(&leaves, &missing, &authorities, now);
+    print!("{}", text.unwrap_or_else(for_people));
     Ok(())
 }
 

@@ -19,7 +19,7 @@ pub mod upgrade;
 mod upgrade_addons;
 mod upgrade_images;
 
-use crate::cli::{AdminArgs, RootArg};
+use crate::cli::{AdminArgs, ListOutput, RootArg};
 use crate::paths::Root;
 use anyhow::{Context, Result};
 use orlop_cluster::config::{ClusterConfig, NodeConfig};
@@ -107,6 +107,20 @@ fn this_master(root: &Root) -> Result<NodeConfig> {
     })
 }
 
+/// Documents as programs read them; `None` where people do.
+fn documents(output: ListOutput, all: &[Value]) -> Result<Option<String>> {
+    let texts = match output {
+        ListOutput::Text => return Ok(None),
+        ListOutput::Json => all.iter().map(|one| format!("{one:#}\n")).collect(),
+        ListOutput::Yaml => {
+            let texts = all.iter().map(yaml::write).collect::<Result<Vec<_>, _>>()?;
+            let texts = texts.iter().map(|text| format!("{}\n", text.trim_end()));
+            texts.collect::<Vec<_>>().join("---\n")
+        }
+    };
+    Ok(Some(texts))
+}
+
 /// Rows under each other, three spaces between their columns.
 fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let widths: [usize; N] = std::array::from_fn(|column| {
@@ -140,6 +154,17 @@ mod tests {
         let both = std::env::join_paths([&gone, &there]).unwrap();
         assert_eq!(first_there(Path::new(&both)), there);
         assert_eq!(first_there(&gone), gone);
+    }
+
+    #[test]
+    fn lists_are_printed_for_programs_in_kubeadms_forms() {
+        let all = [serde_json::json!({"a": 1}), serde_json::json!({"b": "x"})];
+        assert_eq!(documents(ListOutput::Text, &all).unwrap(), None);
+        let json = documents(ListOutput::Json, &all).unwrap().unwrap();
+        assert_eq!(json, "{\n  \"a\": 1\n}\n{\n  \"b\": \"x\"\n}\n");
+        let yaml = documents(ListOutput::Yaml, &all).unwrap().unwrap();
+        assert_eq!(yaml, "a: 1\n---\nb: x\n");
+        assert_eq!(documents(ListOutput::Yaml, &[]).unwrap().unwrap(), "");
     }
 
     #[test]

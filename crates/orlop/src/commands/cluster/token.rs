@@ -1,13 +1,14 @@
 //! `orlop token`: the tokens with which machines join.
-use super::administrator;
 use super::init::join_command;
-use crate::cli::{AdminArgs, Output, TokenArgs, TokenCommand, TokenCreateArgs};
+use super::{administrator, documents};
+use crate::cli::{AdminArgs, ListOutput, TokenArgs, TokenCommand, TokenCreateArgs};
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use orlop_cluster::token::{Listed, SECRET_PREFIX, Terms, Token, described};
 use orlop_cluster::{api, discovery, yaml};
+use serde_json::Value;
 use std::time::Duration;
 
 const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
@@ -83,15 +84,14 @@ pub fn end(ttl: Duration) -> Result<Option<Timestamp>, jiff::Error> {
     }
 }
 
-async fn list(arguments: &AdminArgs, output: Output) -> Result<()> {
+async fn list(arguments: &AdminArgs, output: ListOutput) -> Result<()> {
     let client = administrator(arguments).await?;
     let secrets = api::get(&client, TOKENS).await?.unwrap_or_default();
     let now = Timestamp::now();
     let items = secrets["items"].as_array().cloned().unwrap_or_default();
-    if output == Output::Json {
-        for token in items.iter().filter_map(described) {
-            println!("{token:#}");
-        }
+    let all: Vec<Value> = items.iter().filter_map(described).collect();
+    if let Some(text) = documents(output, &all)? {
+        print!("{text}");
         return Ok(());
     }
     let mut rows =
