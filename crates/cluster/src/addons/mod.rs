@@ -10,7 +10,7 @@ use crate::patches::{self, Patches};
 use serde_json::{Value, json};
 
 /// The CoreDNS that is asked for where no image of one is present.
-const COREDNS_TAG: &str = "v1.13.1";
+const COREDNS_TAG: &str = "v1.14.2";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Addon {

@@ -30,7 +30,7 @@ pub const PROGRAMS: [&str; 3] = ["containerd", "runc", "iptables"];
 /// A runtime that somebody else runs must be there.
 const RUNTIME_PATIENCE: Duration = Duration::from_secs(3);
 /// The etcd that is pulled where no image of one is present.
-const ETCD_TAG: &str = "3.6.6-0";
+const ETCD_TAG: &str = "3.6.8-0";
 
 /// The machine under a node.
 pub struct Host {
@@ -282,6 +282,16 @@ mod tests {
         assert_eq!(Progress::of(&layout), Progress::CutShort);
         files::remove(&layout.init_begun()).unwrap();
         assert_eq!(Progress::of(&layout), Progress::Member);
+    }
+
+    /// Where a registry has upstream's images, a cluster is that of a kubeadm of this version.
+    #[test]
+    fn what_is_pulled_is_what_kubeadm_of_this_version_pulls() {
+        assert!(orlop_api::KUBERNETES_VERSION.starts_with("v1.36."));
+        assert_eq!(ETCD_TAG, "3.6.8-0");
+        let cluster = ClusterConfig::new(orlop_api::KUBERNETES_VERSION);
+        let coredns = orlop_cluster::addons::Addon::CoreDns.image(&cluster, std::iter::empty());
+        assert_eq!(coredns.name, "registry.k8s.io/coredns/coredns:v1.14.2");
     }
 
     #[test]
