@@ -214,6 +214,75 @@ mod tests {
         assert_eq!(path(&json!({"kind": "Widget", "metadata": {"name": "x"}})), None);
     }
 
+    /// What kubeadm's own suite for a running cluster looks for.
+    #[test]
+    fn rights_are_bound_as_kubeadms_suite_looks_for_them() {
+        let cluster = ClusterConfig::new("v1.36.0");
+        let mut objects = configuration(&cluster, &json!({})).unwrap();
+        objects.extend(joining("{}"));
+        objects.extend(certificate_readers());
+        objects.extend(
+            crate::addons::Addon::KubeProxy
+                .objects(&cluster, "https://x", "image")
+                .unwrap(),
+        );
+        let of = |kind: &str, name: &str| {
+            let is_it = |object: &&Value| object["kind"] == kind && object["metadata"]["name"] == name;
+            let found = objects.iter().find(is_it);
+            found.unwrap_or_else(|| panic!("{kind} {name}"))
+        };
+        let requests = "system:certificates.k8s.io:certificatesigningrequests";
+        for (name, who, role) in [
+            (
+                "kubeadm:kubelet-bootstrap",
+                GROUP,
+                "system:node-bootstrapper".to_owned(),
+            ),
+            (
+                "kubeadm:node-autoapprove-bootstrap",
+                GROUP,
+                format!("{requests}:nodeclient"),
+            ),
+            (
+                "kubeadm:node-autoapprove-certificate-rotation",
+                NODES,
+                format!("{requests}:selfnodeclient"),
+            ),
+        ] {
+            let binding = of("ClusterRoleBinding", name);
+            assert_eq!(binding["subjects"], json!([group(who)]), "{name}");
+            assert_eq!(binding["roleRef"]["name"], role, "{name}");
+        }
+        let machines = json!([group(GROUP)]);
+        let anybody = json!([{"apiGroup": RBAC, "kind": "User", "name": "system:anonymous"}]);
+        for (name, resource, object, subjects) in [
+            (
+                "kubeadm:nodes-kubeadm-config",
+                "configmaps",
+                "kubeadm-config",
+                &nodes(),
+            ),
+            ("kubeadm:kubelet-config", "configmaps", "kubelet-config", &nodes()),
+            (
+                "kubeadm:bootstrap-signer-clusterinfo",
+                "configmaps",
+                "cluster-info",
+                &anybody,
+            ),
+            ("kubeadm:kubeadm-certs", "secrets", "kubeadm-certs", &machines),
+            ("kube-proxy", "configmaps", "kube-proxy", &machines),
+        ] {
+            let rule = &of("Role", name)["rules"][0];
+            assert_eq!(
+                (&rule["resources"], &rule["resourceNames"], &rule["verbs"]),
+                (&json!([resource]), &json!([object]), &json!(["get"]))
+            );
+            let binding = of("RoleBinding", name);
+            assert_eq!(&binding["subjects"], subjects, "{name}");
+            assert_eq!(binding["roleRef"]["name"], name);
+        }
+    }
+
     #[test]
     fn only_the_named_object_may_be_read() {
         for object in joining("{}").iter().filter(|object| object["kind"] == "Role") {
