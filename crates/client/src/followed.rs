@@ -1,10 +1,10 @@
 //! Files that are replaced while they are used, such as certificates: who follows them is told.
 use futures::StreamExt;
 use inotify::{Inotify, WatchMask};
+use orlop_pki::FileVersion;
 use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// Where the system has no watches left, files are looked at this often.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -14,7 +14,7 @@ const EVENT_BUFFER_BYTES: usize = 4096;
 /// Some files, and what they were when they were looked at last.
 pub struct Followed {
     paths: Vec<PathBuf>,
-    seen: Vec<FileVersion>,
+    seen: Vec<Option<FileVersion>>,
     events: Option<inotify::EventStream<[u8; EVENT_BUFFER_BYTES]>>,
 }
 
@@ -80,24 +80,7 @@ impl Followed {
     }
 }
 
-/// What changes when a file is replaced or written: time of the last change, length, inode; none while it isn't there.
-/// Also to whom it belongs and who may read it: one that could not be read when it was new is to be looked at again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileVersion(Option<(SystemTime, u64, u64, [u32; 3])>);
-
-impl FileVersion {
-    /// Of the file as it is now.
-    pub fn of(path: &Path) -> Self {
-        let meta = std::fs::metadata(path);
-        let found = meta.and_then(|meta| {
-            let access = [meta.uid(), meta.gid(), meta.mode()];
-            Ok((meta.modified()?, meta.len(), meta.ino(), access))
-        });
-        Self(found.ok())
-    }
-}
-
-fn look(paths: &[PathBuf]) -> Vec<FileVersion> {
+fn look(paths: &[PathBuf]) -> Vec<Option<FileVersion>> {
     paths.iter().map(|path| FileVersion::of(path)).collect()
 }
 

@@ -12,8 +12,8 @@
 //! - [`workqueue`]: what handlers enqueue into and workers take from: deduplicated, delayed, backed off.
 //! - [`events`]: [`events::Recorder`] is the handle; its task reads a bounded queue, folds repeats
 //!   and writes Event objects.
-//! - [`Followed`]: files that are replaced while they are used, each known by its [`FileVersion`]; [`kubeconfig`]: what
-//!   such a file says of who reads it.
+//! - [`Followed`]: files that are replaced while they are used, each known by its [`orlop_pki::FileVersion`];
+//!   [`kubeconfig`]: what such a file says of who reads it.
 //! - [`message`]: what an API server said, for those who read it; [`is_transient`]: whether asking again may help.
 //! - [`leader`]: a Lease decides which of several copies acts.
 //!
@@ -40,7 +40,7 @@ pub use accounts::TokenAccounts;
 pub use connect::{
     ConnectError, connect, connect_as, connect_bare, connect_measured, connect_to, in_process,
 };
-pub use followed::{FileVersion, Followed};
+pub use followed::Followed;
 pub use measure::{Measure, Measured};
 pub use message::{is_transient, is_unserved, message};
 pub use readiness::Readiness;

@@ -47,6 +47,7 @@ pub use named::Named;
 pub use presented::Presented;
 pub use renewed::RenewedLeaf;
 pub use request::{Asked, CertificateRequest};
+pub use seen::FileVersion;
 pub use serving_files::{Pair, ServingFiles};
 pub use tls::{
     expires, identity_of, names_of, public_key_hash, seconds_left, server_config,

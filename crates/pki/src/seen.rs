@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// Some files as they were; none where there was no file.
-pub(crate) type Seen = Vec<Option<Version>>;
+pub(crate) type Seen = Vec<Option<FileVersion>>;
 
 /// What changes when a file is written or replaced, or when somebody else may read it: one that could not be read when
 /// it was new is to be looked at again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Version {
+pub struct FileVersion {
     modified: SystemTime,
     length: u64,
     inode: u64,
@@ -18,8 +18,9 @@ pub(crate) struct Version {
     mode: u32,
 }
 
-impl Version {
-    fn of(path: &Path) -> Option<Self> {
+impl FileVersion {
+    /// Of the file as it is now; none while it isn't there.
+    pub fn of(path: &Path) -> Option<Self> {
         let meta = std::fs::metadata(path).ok()?;
         Some(Self {
             modified: meta.modified().ok()?,
@@ -34,7 +35,7 @@ impl Version {
 
 /// Looks at files, as they are now.
 pub(crate) fn look<'p>(paths: impl IntoIterator<Item = &'p PathBuf>) -> Seen {
-    paths.into_iter().map(|path| Version::of(path)).collect()
+    paths.into_iter().map(|path| FileVersion::of(path)).collect()
 }
 
 #[cfg(test)]

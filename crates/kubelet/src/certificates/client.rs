@@ -6,9 +6,9 @@ use crate::metrics::Certificates;
 use jiff::Timestamp;
 use kube::Client;
 use orlop_client::kubeconfig::{client_certificate, embedded_certificate, with_certificate_file};
-use orlop_client::{ConnectError, FileVersion, Followed, Replaceable, connect, connect_as, connect_measured};
+use orlop_client::{ConnectError, Followed, Replaceable, connect, connect_as, connect_measured};
 use orlop_metrics::CallMetrics;
-use orlop_pki::{Asking, Leaf, PkiError, RenewedLeaf, Usage, Validity, write_private};
+use orlop_pki::{Asking, FileVersion, Leaf, PkiError, RenewedLeaf, Usage, Validity, write_private};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -320,7 +320,7 @@ fn keep(kubeconfig: &Path, files: &RenewedLeaf, now: Timestamp) {
 /// The files that the identity is read from, as they were when it was: the kubeconfig, and the file that it has the
 /// certificate in, if that is another.
 #[derive(Clone, Default)]
-struct Sources(Vec<(PathBuf, FileVersion)>);
+struct Sources(Vec<(PathBuf, Option<FileVersion>)>);
 
 impl Sources {
     fn of(paths: impl IntoIterator<Item = PathBuf>) -> Self {
