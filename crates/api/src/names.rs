@@ -265,11 +265,16 @@ pub fn check_path_segment(text: &str) -> Vec<String> {
 
 /// Cuts a generateName so that five characters can follow (contract: 58 bytes, at a character boundary).
 pub fn generate_name_base(prefix: &str) -> &str {
-    let mut end = prefix.len().min(GENERATE_NAME_BASE_BYTES_MAX);
-    while !prefix.is_char_boundary(end) {
+    cut(prefix, GENERATE_NAME_BASE_BYTES_MAX)
+}
+
+/// The beginning of a text: no more than so many bytes, and whole characters.
+pub fn cut(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
         end -= 1;
     }
-    &prefix[..end]
+    &text[..end]
 }
 
 /// Replaces one trailing dash: a prefix like `web-` becomes a checkable name by upstream's rule.

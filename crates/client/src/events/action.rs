@@ -12,6 +12,7 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
+use orlop_api::names;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
@@ -137,11 +138,8 @@ fn cut(note: &str) -> String {
     if note.len() <= NOTE_BYTES_MAX {
         return note.to_owned();
     }
-    let mut end = NOTE_BYTES_MAX - END.len();
-    while !note.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}{END}", &note[..end])
+    let beginning = names::cut(note, NOTE_BYTES_MAX - END.len());
+    format!("{beginning}{END}")
 }
 
 /// Takes what is to be told, until nothing more has come for a while: in a burst of work its own writes come first.

@@ -10,6 +10,7 @@ use crate::encode;
 use crate::status::{ApiError, Cause};
 use futures::future::BoxFuture;
 use orlop_api::cel::{Activation, Budget, Context, OUT_OF_BUDGET, REQUEST_MAX, Value};
+use orlop_api::names::cut;
 use serde::Serialize;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -205,10 +206,7 @@ fn told_by<'a>(
     let program = annotation.program.as_ref().map_err(Clone::clone)?;
     match program.eval(names, context) {
         Ok(Value::String(value)) => {
-            let value = value.trim();
-            let mut ends = (0..=value.len().min(ANNOTATION_MAX)).rev();
-            let end = ends.find(|end| value.is_char_boundary(*end));
-            let value = &value[..end.unwrap_or_default()];
+            let value = cut(value.trim(), ANNOTATION_MAX);
             Ok((!value.is_empty()).then(|| value.to_owned()))
         }
         Ok(Value::Null) => Ok(None),
