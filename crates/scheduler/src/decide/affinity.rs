@@ -4,6 +4,7 @@
 //! is judged by its own labels' counts.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use orlop_api::placement::Reason;
 use orlop_client::informer::ObjectKey;
@@ -20,6 +21,7 @@ type Places = HashMap<(String, String), i64>;
 #[derive(Debug, Clone)]
 pub struct Company<'a> {
     namespace: &'a str,
+    namespace_labels: Option<Arc<Labels>>,
     traits: &'a Traits,
     world: &'a World,
     rules: &'a Rules,
@@ -48,6 +50,7 @@ impl<'a> Company<'a> {
         }
         let mut company = Self {
             namespace: &key.namespace,
+            namespace_labels: world.namespace_labels(&key.namespace),
             traits,
             world,
             rules,
@@ -71,7 +74,7 @@ impl<'a> Company<'a> {
 
     /// Counts a pod on `node` so many times: -1 takes it away.
     pub fn count(&mut self, node: &NodeView, key: &ObjectKey, holder: &Holder, times: i64) {
-        let (traits, namespace) = (self.traits, self.namespace);
+        let traits = self.traits;
         let theirs = self.world.namespace_labels(&key.namespace);
         let about = |term: &Term| term.is_about(&key.namespace, theirs.as_deref(), &holder.traits.labels);
         if !traits.affinity.is_empty() && traits.affinity.iter().all(about) {
@@ -85,17 +88,19 @@ impl<'a> Company<'a> {
             }
         }
         self.keep_apart(node, key, theirs.as_deref(), &holder.traits, times);
-        let ours = self.world.namespace_labels(namespace);
-        let meant = |term: &Term| term.is_about(namespace, ours.as_deref(), &traits.labels);
         if self.rules.ignores_others_preferences && traits.preferred.is_empty() {
             return;
         }
-        for (term, weight) in holder.traits.preferred.iter().filter(|(term, _)| meant(term)) {
-            add(&mut self.liking, node, term, times * weight);
+        for (term, weight) in &holder.traits.preferred {
+            if self.is_meant_by(term) {
+                add(&mut self.liking, node, term, times * weight);
+            }
         }
         // One that needs company likes to have it where it is.
-        for term in holder.traits.affinity.iter().filter(|term| meant(term)) {
-            add(&mut self.liking, node, term, times * self.rules.need);
+        for term in &holder.traits.affinity {
+            if self.is_meant_by(term) {
+                add(&mut self.liking, node, term, times * self.rules.need);
+            }
         }
     }
 
@@ -113,15 +118,20 @@ impl<'a> Company<'a> {
                 add(places, node, term, times);
             }
         }
-        if traits.anti_affinity.is_empty() {
-            return;
-        }
-        let ours = self.world.namespace_labels(self.namespace);
         for term in &traits.anti_affinity {
-            if term.is_about(self.namespace, ours.as_deref(), &self.traits.labels) {
+            if self.is_meant_by(term) {
                 add(&mut self.unwelcome, node, term, times);
             }
         }
+    }
+
+    /// Whether a term, its own or another's, is about the pod.
+    fn is_meant_by(&self, term: &Term) -> bool {
+        term.is_about(
+            self.namespace,
+            self.namespace_labels.as_deref(),
+            &self.traits.labels,
+        )
     }
 
     /// Why the pod can't be on `node`, if it can't.
@@ -163,9 +173,7 @@ impl<'a> Company<'a> {
             return true;
         }
         // The first of a group that wants to be together has nobody to be with.
-        let labels = self.world.namespace_labels(self.namespace);
-        let itself = |term: &Term| term.is_about(self.namespace, labels.as_deref(), &self.traits.labels);
-        self.near.values().all(|count| *count == 0) && terms.iter().all(itself)
+        self.near.values().all(|count| *count == 0) && terms.iter().all(|term| self.is_meant_by(term))
     }
 
     /// How much `node` is preferred; more is better.
