@@ -162,13 +162,7 @@ pub fn path_rules(at: &str, rules: &[Value]) -> Vec<Cause> {
 /// Named conditions.
 pub fn conditions(at: &str, given: &Value, names: &Declarations) -> Vec<Cause> {
     let (given, mut causes) = (list(given), Vec::new());
-    if given.len() > CONDITIONS_MAX {
-        let message = format!(
-            "Too many: {}: must have at most {CONDITIONS_MAX} items",
-            given.len()
-        );
-        causes.push(Cause::new("FieldValueTooMany", at, message));
-    }
+    causes.extend(cause::too_many(at, given.len(), CONDITIONS_MAX));
     for (number, condition) in given.iter().enumerate() {
         let name = text(&condition["name"]);
         let field = format!("{at}[{number}].name");
@@ -178,11 +172,7 @@ pub fn conditions(at: &str, given: &Value, names: &Declarations) -> Vec<Cause> {
             let wrong = names::check_qualified_name(name);
             causes.extend(wrong.iter().map(|why| cause::invalid(&field, &json!(name), why)));
             if given[..number].iter().any(|other| other["name"] == name) {
-                causes.push(Cause::new(
-                    "FieldValueDuplicate",
-                    field,
-                    format!("Duplicate value: {name:?}"),
-                ));
+                causes.push(cause::duplicate(&field, name));
             }
         }
         let field = format!("{at}[{number}].expression");
@@ -381,11 +371,7 @@ fn validate_binding(binding: &Value) -> Vec<Cause> {
         let field = format!("spec.validationActions[{number}]");
         causes.extend(unsupported(&field, action, &["Audit", "Deny", "Warn"]));
         if actions[..number].contains(action) {
-            causes.push(Cause::new(
-                "FieldValueDuplicate",
-                field,
-                format!("Duplicate value: {action}"),
-            ));
+            causes.push(cause::duplicate(&field, action));
         }
     }
     if ["Deny", "Warn"]

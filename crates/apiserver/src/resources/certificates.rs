@@ -189,8 +189,7 @@ fn validate_conditions(new: &Value) -> Vec<Cause> {
             .take(at)
             .find(|other| other["type"] == condition["type"]);
         if earlier.is_some() {
-            let text = format!("Duplicate value: {sort:?}");
-            causes.push(Cause::new("FieldValueDuplicate", format!("{field}.type"), text));
+            causes.push(cause::duplicate(&format!("{field}.type"), sort));
         }
         if DECISIONS.contains(&sort)
             && DECISIONS.iter().all(|decision| has(new, decision))

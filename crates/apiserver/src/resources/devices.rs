@@ -111,16 +111,6 @@ fn required(object: &Value, member: &str, field: &str) -> Option<Cause> {
     is_missing.then(|| cause::required(&format!("{field}.{member}"), ""))
 }
 
-fn too_many(field: &str, count: usize, max: usize) -> Option<Cause> {
-    (count > max).then(|| {
-        Cause::new(
-            "FieldValueTooMany",
-            field,
-            format!("Too many: {count}: must have at most {max} items"),
-        )
-    })
-}
-
 /// Names of a list's items are there, and each once.
 fn names(items: &[Value], field: &str) -> Vec<Cause> {
     let mut causes = Vec::new();
@@ -129,8 +119,7 @@ fn names(items: &[Value], field: &str) -> Vec<Cause> {
         let field = format!("{field}[{at}]");
         causes.extend(required(item, "name", &field));
         if seen.contains(&&item["name"]) {
-            let text = format!("Duplicate value: {}", item["name"]);
-            causes.push(Cause::new("FieldValueDuplicate", format!("{field}.name"), text));
+            causes.push(cause::duplicate(&format!("{field}.name"), &item["name"]));
         }
         seen.push(&item["name"]);
     }
@@ -144,7 +133,7 @@ fn validate_class(class: &Value) -> Vec<Cause> {
 fn validate_selectors(of: &Value, field: &str) -> Vec<Cause> {
     let selectors = list(of, "selectors");
     let field = format!("{field}.selectors");
-    let mut causes: Vec<Cause> = too_many(&field, selectors.len(), REQUESTS_MAX)
+    let mut causes: Vec<Cause> = cause::too_many(&field, selectors.len(), REQUESTS_MAX)
         .into_iter()
         .collect();
     for (at, selector) in selectors.iter().enumerate() {
@@ -164,7 +153,7 @@ fn validate_selectors(of: &Value, field: &str) -> Vec<Cause> {
 fn validate_claim(spec: &Value, field: &str) -> Vec<Cause> {
     let field = format!("{field}.devices.requests");
     let requests = list(&spec["devices"], "requests");
-    let mut causes: Vec<Cause> = too_many(&field, requests.len(), REQUESTS_MAX)
+    let mut causes: Vec<Cause> = cause::too_many(&field, requests.len(), REQUESTS_MAX)
         .into_iter()
         .collect();
     causes.extend(names(requests, &field));
@@ -184,7 +173,7 @@ fn validate_claim(spec: &Value, field: &str) -> Vec<Cause> {
             (true, true) => causes.extend(validate_request(&request["exactly"], &format!("{field}.exactly"))),
             (false, false) => {
                 let field = format!("{field}.firstAvailable");
-                causes.extend(too_many(&field, choices.len(), SUB_REQUESTS_MAX));
+                causes.extend(cause::too_many(&field, choices.len(), SUB_REQUESTS_MAX));
                 causes.extend(names(choices, &field));
                 for (at, choice) in choices.iter().enumerate() {
                     causes.extend(validate_request(choice, &format!("{field}[{at}]")));
@@ -275,8 +264,7 @@ fn validate_devices(claim: &Value) -> Vec<Cause> {
                 .trim_end_matches('/')
         );
         if seen.contains(&id) {
-            let text = format!("Duplicate value: {shown}");
-            causes.push(Cause::new("FieldValueDuplicate", field, text));
+            causes.push(cause::duplicate(&field, &shown));
         } else if !has.contains(&id) {
             let why = "must be an allocated device in the claim";
             causes.push(cause::invalid(&field, &shown, why));
@@ -291,7 +279,11 @@ fn validate_status(new: &Value, old: &Value) -> Vec<Cause> {
     let (status, before) = (&new["status"], &old["status"]);
     let mut causes = Vec::new();
     let reserved = list(status, "reservedFor");
-    causes.extend(too_many("status.reservedFor", reserved.len(), RESERVED_MAX));
+    causes.extend(cause::too_many(
+        "status.reservedFor",
+        reserved.len(),
+        RESERVED_MAX,
+    ));
     for (at, consumer) in reserved.iter().enumerate() {
         let field = format!("status.reservedFor[{at}]");
         for member in ["resource", "name", "uid"] {
@@ -346,7 +338,7 @@ fn validate_slice(slice: &Value) -> Vec<Cause> {
         )),
     }
     let devices = list(spec, "devices");
-    causes.extend(too_many("spec.devices", devices.len(), DEVICES_MAX));
+    causes.extend(cause::too_many("spec.devices", devices.len(), DEVICES_MAX));
     causes.extend(names(devices, "spec.devices"));
     causes
 }

@@ -54,7 +54,7 @@ fn validate(slice: &Value) -> Vec<Cause> {
         )),
     }
     let endpoints = list(slice, "endpoints");
-    match too_many("endpoints", endpoints, ENDPOINTS_MAX) {
+    match cause::too_many("endpoints", endpoints.len(), ENDPOINTS_MAX) {
         Some(cause) => causes.push(cause),
         None => {
             let numbered = endpoints.iter().enumerate();
@@ -62,7 +62,7 @@ fn validate(slice: &Value) -> Vec<Cause> {
         }
     }
     let ports = list(slice, "ports");
-    match too_many("ports", ports, PORTS_MAX) {
+    match cause::too_many("ports", ports.len(), PORTS_MAX) {
         Some(cause) => causes.push(cause),
         None => causes.extend((0..ports.len()).flat_map(|number| of_port(ports, number))),
     }
@@ -79,7 +79,11 @@ fn of_endpoint(endpoint: &Value, sort: &str, number: usize) -> Vec<Cause> {
             "must contain at least 1 address",
         ));
     }
-    causes.extend(too_many(&field("addresses"), addresses, ADDRESSES_MAX));
+    causes.extend(cause::too_many(
+        &field("addresses"),
+        addresses.len(),
+        ADDRESSES_MAX,
+    ));
     for (at, address) in addresses.iter().enumerate() {
         let field = format!("{}[{at}]", field("addresses"));
         causes.extend(of_address(address.as_str().unwrap_or_default(), sort, &field));
@@ -129,17 +133,11 @@ fn of_port(ports: &[Value], number: usize) -> Vec<Cause> {
         .iter()
         .any(|earlier| earlier["name"] == port["name"])
     {
-        let message = format!("Duplicate value: {}", port["name"]);
-        causes.push(Cause::new("FieldValueDuplicate", field("name"), message));
+        causes.push(cause::duplicate(&field("name"), &port["name"]));
     }
     causes.extend(port::protocol(port, &field("protocol")));
     causes.extend(port::application_protocol(port, &field("appProtocol")));
     causes
-}
-
-fn too_many(field: &str, list: &[Value], max: usize) -> Option<Cause> {
-    let message = format!("Too many: {}: must have at most {max} items", list.len());
-    (list.len() > max).then(|| Cause::new("FieldValueTooMany", field, message))
 }
 
 #[cfg(test)]

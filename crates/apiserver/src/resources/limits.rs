@@ -74,12 +74,7 @@ fn validate_range(range: &Value) -> Vec<Cause> {
         if sort.is_empty() {
             causes.push(cause::required(&format!("{field}.type"), ""));
         } else if seen.contains(&sort) {
-            let duplicate = format!("Duplicate value: {sort:?}");
-            causes.push(Cause::new(
-                "FieldValueDuplicate",
-                format!("{field}.type"),
-                duplicate,
-            ));
+            causes.push(cause::duplicate(&format!("{field}.type"), sort));
         }
         seen.push(sort);
         causes.extend(validate_limit(limit, sort, &field));

@@ -90,8 +90,7 @@ fn validate(configuration: &Value, mutating: bool) -> Vec<Cause> {
                 causes.push(cause::invalid(&field, &json!(name), why));
             }
             if webhooks[..number].iter().any(|other| other["name"] == name) {
-                let message = format!("Duplicate value: {name:?}");
-                causes.push(Cause::new("FieldValueDuplicate", field, message));
+                causes.push(cause::duplicate(&field, name));
             }
         }
         causes.extend(path_rules(&format!("{at}.rules"), list(&webhook["rules"])));

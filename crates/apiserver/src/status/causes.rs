@@ -43,7 +43,8 @@ impl From<FieldError> for Cause {
 
 /// Constructors for the causes the server itself finds.
 pub mod cause {
-    use super::{Cause, Value};
+    use super::{Cause, FieldError, Value};
+    use serde::Serialize;
 
     /// As tests name them: field and message.
     #[cfg(test)]
@@ -89,6 +90,21 @@ pub mod cause {
                 list.join(", ")
             ),
         )
+    }
+
+    /// `Duplicate value: {json}`.
+    pub fn duplicate(field: &str, value: impl Serialize) -> Cause {
+        FieldError::duplicate(field, value).into()
+    }
+
+    /// `Not found: {json}`.
+    pub fn not_found(field: &str, value: impl Serialize) -> Cause {
+        FieldError::not_found(field, value).into()
+    }
+
+    /// `Too many: N: must have at most M items`, where there are more.
+    pub fn too_many(field: &str, count: usize, max: usize) -> Option<Cause> {
+        (count > max).then(|| FieldError::too_many(field, count, max).into())
     }
 
     /// `Too long: may not be more than N bytes`.

@@ -37,8 +37,7 @@ pub fn ephemeral_causes(new: &Value, old: &Value) -> Vec<Cause> {
         let name = container["name"].as_str().unwrap_or_default();
         causes.extend(judge(container, &path, &targets));
         if !name.is_empty() && names.contains(&name) {
-            let message = format!("Duplicate value: {name:?}");
-            causes.push(Cause::new("FieldValueDuplicate", format!("{path}.name"), message));
+            causes.push(cause::duplicate(&format!("{path}.name"), name));
         }
         names.push(name);
     }
@@ -76,12 +75,7 @@ fn judge(container: &Value, path: &str, targets: &[&str]) -> Vec<Cause> {
         causes.push(cause::invalid(&at("image"), &container["image"], why));
     }
     if !target.is_empty() && !targets.contains(&target) {
-        let message = format!("Not found: {target:?}");
-        causes.push(Cause::new(
-            "FieldValueNotFound",
-            at("targetContainerName"),
-            message,
-        ));
+        causes.push(cause::not_found(&at("targetContainerName"), target));
     }
     let is_set = |key: &&&str| match &container[**key] {
         Value::Null => false,

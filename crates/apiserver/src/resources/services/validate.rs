@@ -211,21 +211,17 @@ fn port(service: &Value, number: usize) -> Vec<Cause> {
     }
     let alike = |p: &&Value| p["protocol"] == port["protocol"];
     if asked != 0 && earlier.iter().filter(alike).any(|p| of_node(p) == asked) {
-        causes.push(duplicate(field("nodePort"), &port["nodePort"]));
+        causes.push(cause::duplicate(&field("nodePort"), &port["nodePort"]));
     }
     if earlier.iter().filter(alike).any(|p| p["port"] == port["port"]) {
         let value = json!({"port": port["port"], "protocol": member("protocol")});
-        causes.push(duplicate(format!("spec.ports[{number}]"), &value));
+        causes.push(cause::duplicate(&format!("spec.ports[{number}]"), value));
     }
     causes
 }
 
 fn is_port(value: &Value) -> bool {
     value.as_i64().is_some_and(|port| (1..=65535).contains(&port))
-}
-
-fn duplicate(field: String, value: &Value) -> Cause {
-    Cause::new("FieldValueDuplicate", field, format!("Duplicate value: {value}"))
 }
 
 fn affinity(service: &Value) -> Vec<Cause> {
