@@ -2,6 +2,7 @@
 use super::definition::{Field, Read, Resource, STATUS};
 use super::meaning::{fill, items_at};
 use super::rules::{Rules, StatusMetadata};
+use super::validation::list;
 use crate::registry::now;
 use crate::status::{Cause, cause};
 use serde_json::{Value, json};
@@ -100,10 +101,6 @@ fn default_slice(slice: &mut Value) {
             fill(taint, "timeAdded", || json!(now()));
         }
     }
-}
-
-fn list<'v>(object: &'v Value, member: &str) -> &'v [Value] {
-    object[member].as_array().map_or(&[], Vec::as_slice)
 }
 
 fn required(object: &Value, member: &str, field: &str) -> Option<Cause> {
