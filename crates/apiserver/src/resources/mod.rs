@@ -47,7 +47,7 @@ pub(crate) use customresourcedefinitions::approval_condition;
 pub use definition::{ALL_VERBS, Field, Read, Resource, SCALE, STATUS, Subresource, api_version};
 pub(crate) use meaning::{amount, edit, fill, read};
 pub use rules::{NameRule, Rules, StatusMetadata};
-pub(crate) use validation::{keep_resized, pod_resize};
+pub(crate) use validation::{keep_resized, pod_ephemeral, pod_resize};
 
 pub(crate) use nodes::NOT_READY_TAINT;
 pub(crate) use pods::{is_mirror, qos_class};

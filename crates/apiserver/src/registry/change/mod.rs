@@ -1,6 +1,5 @@
 //! What every write to an existing object shares: restore what the part may not touch, admit, validate,
 //! write only what differs, and only over the version that was read (contract §6, §7.3).
-mod ephemeral;
 mod parts;
 
 use super::hint::Hint;
@@ -14,7 +13,6 @@ use crate::http::Call;
 use crate::resources::Resource;
 use crate::status::{ApiError, cause};
 use bytes::Bytes;
-use ephemeral::ephemeral_causes;
 use orlop_store::{Compare, Op, Revision, Txn};
 use parts::{restore_metadata, spec_differs};
 use serde_json::{Value, json};
@@ -284,7 +282,7 @@ impl Change<'_> {
         causes.extend(match self.part {
             Part::Main | Part::Scale => (rules.validate_update)(&new, old),
             Part::Status => (rules.validate_status)(&new, old),
-            Part::EphemeralContainers => ephemeral_causes(&new, old),
+            Part::EphemeralContainers => crate::resources::pod_ephemeral(&new, old),
             Part::Resize => crate::resources::pod_resize(&new, old),
             Part::Approval => crate::resources::validate_approval(&new, old),
             Part::Finalize | Part::Binding => Vec::new(),

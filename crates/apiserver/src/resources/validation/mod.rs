@@ -5,6 +5,7 @@
 pub mod address;
 mod daemonset;
 mod pod;
+mod pod_ephemeral;
 mod pod_resize;
 mod pod_warnings;
 pub mod port;
@@ -12,6 +13,7 @@ mod workload;
 
 pub use daemonset::{daemon_set_create, daemon_set_status_update, daemon_set_update};
 pub use pod::{pod_create, pod_status_update, pod_update};
+pub use pod_ephemeral::pod_ephemeral;
 pub use pod_resize::{keep_resized, pod_resize};
 pub use pod_warnings::{pod_warnings, template_warnings, workload_warnings};
 pub use workload::{amount, selector, template, update};

@@ -1,4 +1,6 @@
 //! What may become of a pod's ephemeral containers (contract api-server §12.5).
+use super::super::pods::is_mirror;
+use super::list;
 use crate::status::{Cause, cause};
 use orlop_api::names::check_dns_label;
 use serde_json::Value;
@@ -16,8 +18,8 @@ const FOREIGN: &[&str] = &[
 ];
 
 /// What is wrong with a change of them.
-pub fn ephemeral_causes(new: &Value, old: &Value) -> Vec<Cause> {
-    if crate::resources::is_mirror(old) {
+pub fn pod_ephemeral(new: &Value, old: &Value) -> Vec<Cause> {
+    if is_mirror(old) {
         let why = "static pods do not support ephemeral containers";
         return vec![cause::forbidden("[]", why)];
     }
@@ -88,11 +90,6 @@ fn judge(container: &Value, path: &str, targets: &[&str]) -> Vec<Cause> {
     causes
 }
 
-/// A list member, empty when absent.
-fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
-    value[key].as_array().map_or(&[], Vec::as_slice)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,7 +104,7 @@ mod tests {
         let old = pod(json!([{"name": "e", "image": "i", "resources": {}}]));
         let with = |added: Value| {
             let new = pod(json!([{"name": "e", "image": "i", "resources": {}}, added]));
-            cause::shown(&ephemeral_causes(&new, &old))
+            cause::shown(&pod_ephemeral(&new, &old))
         };
         let fine = json!({"name": "f", "image": "i", "resources": {}, "targetContainerName": "c"});
         assert_eq!(with(fine), [""; 0]);
@@ -146,17 +143,17 @@ mod tests {
         let old = pod(json!([{"name": "e", "image": "i"}]));
         let changed = pod(json!([{"name": "e", "image": "j"}]));
         assert_eq!(
-            cause::shown(&ephemeral_causes(&changed, &old)),
+            cause::shown(&pod_ephemeral(&changed, &old)),
             ["spec.ephemeralContainers: Forbidden: existing ephemeral containers \"e\" may not be changed\n"]
         );
         assert_eq!(
-            cause::shown(&ephemeral_causes(&pod(json!([])), &old)),
+            cause::shown(&pod_ephemeral(&pod(json!([])), &old)),
             ["spec.ephemeralContainers: Forbidden: existing ephemeral containers \"e\" may not be removed\n"]
         );
         let mut mirror = pod(json!([]));
         mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "h"});
         assert_eq!(
-            cause::shown(&ephemeral_causes(&old, &mirror)),
+            cause::shown(&pod_ephemeral(&old, &mirror)),
             ["[]: Forbidden: static pods do not support ephemeral containers"]
         );
     }
