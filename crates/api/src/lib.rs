@@ -11,6 +11,7 @@ pub mod aggregated_roles;
 pub mod annotations;
 pub mod apply;
 pub mod cel;
+pub mod cidr;
 pub mod conditions;
 pub mod continue_token;
 pub mod cron;

@@ -3,9 +3,10 @@ use crate::ClusterError;
 use crate::addons::Addon;
 use crate::endpoint::Endpoint;
 use crate::extras::{Extras, Ignored};
+use orlop_api::cidr::Cidr;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The port of an API server.
 pub const API_PORT: u16 = 6443;
@@ -183,19 +184,16 @@ impl ClusterConfig {
                 "service range {range:?} is no IPv4 CIDR such as 10.96.0.0/12"
             ))
         };
-        let (base, bits) = range.split_once('/').ok_or_else(unusable)?;
-        let base: Ipv4Addr = base.parse().map_err(|_| unusable())?;
-        let bits: u32 = bits.parse().map_err(|_| unusable())?;
-        let size = 32_u32.checked_sub(bits).ok_or_else(unusable)?;
-        if size < 5 {
+        let range = Cidr::read(range).ok_or_else(unusable)?;
+        let IpAddr::V4(first) = range.masked() else {
+            return Err(unusable());
+        };
+        if range.host_bits() < 5 {
             return Err(ClusterError::Configuration(format!(
                 "service range {range} is too small: give it at least /27"
             )));
         }
-        let mask = u32::MAX.checked_shl(size).unwrap_or(0);
-        Ok(IpAddr::V4(Ipv4Addr::from(
-            (u32::from(base) & mask) + u32::from(nth),
-        )))
+        Ok(IpAddr::V4(Ipv4Addr::from(u32::from(first) + u32::from(nth))))
     }
 
     /// The document of a cluster in the making, as kubeadm keeps it. That of one that is there is changed by
@@ -297,10 +295,7 @@ impl ClusterConfig {
 }
 
 fn is_ipv6_range(text: &str) -> bool {
-    let parts = text.split_once('/');
-    parts.is_some_and(|(base, bits)| {
-        base.parse::<Ipv6Addr>().is_ok() && bits.parse::<u8>().is_ok_and(|bits| bits <= 126)
-    })
+    Cidr::read(text).is_some_and(|range| range.address.is_ipv6() && range.host_bits() >= 2)
 }
 
 /// Lays a document of a person's over the usual one, in the form of its version.

@@ -1,4 +1,5 @@
 //! Values of Kubernetes' own libraries.
+use crate::cidr::Cidr;
 use crate::quantity::Amount;
 use std::cmp::Ordering;
 use std::fmt;
@@ -68,12 +69,6 @@ pub trait Authorizer: Sync {
     fn request_resource(&self) -> Check;
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cidr {
-    pub address: IpAddr,
-    pub prefix: u8,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
     pub text: String,
@@ -136,38 +131,6 @@ impl fmt::Display for Opaque {
             Self::Semver(version) => write!(f, "{version}"),
             Self::Format(name, _) => f.write_str(name),
             other => f.write_str(other.type_name()),
-        }
-    }
-}
-
-impl fmt::Display for Cidr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix)
-    }
-}
-
-impl Cidr {
-    /// The address with everything behind the prefix zero.
-    pub fn masked(&self) -> IpAddr {
-        mask(self.address, self.prefix)
-    }
-
-    pub fn contains(&self, ip: IpAddr) -> bool {
-        ip.is_ipv4() == self.address.is_ipv4() && mask(ip, self.prefix) == self.masked()
-    }
-}
-
-fn mask(ip: IpAddr, prefix: u8) -> IpAddr {
-    match ip {
-        IpAddr::V4(ip) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
-            IpAddr::V4((u32::from(ip) & mask).into())
-        }
-        IpAddr::V6(ip) => {
-            let mask = u128::MAX
-                .checked_shl(128 - u32::from(prefix.min(128)))
-                .unwrap_or(0);
-            IpAddr::V6((u128::from(ip) & mask).into())
         }
     }
 }

@@ -1,7 +1,8 @@
 //! `format`: what a text has to be, beside being one.
 use crate::cel::{is_duration, is_url};
+use crate::cidr::Cidr;
 use crate::names;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// Units of durations, which may be written with more behind the last of each line.
 const UNITS: &[&[&str]] = &[
@@ -65,15 +66,8 @@ fn is_base64(text: &str) -> bool {
 }
 
 fn is_cidr(text: &str) -> bool {
-    let Some((address, bits)) = text.rsplit_once('/') else {
-        return false;
-    };
-    let max = match (address.parse::<Ipv4Addr>(), address.parse::<Ipv6Addr>()) {
-        (Ok(_), _) => 32,
-        (_, Ok(_)) => 128,
-        _ => return false,
-    };
-    bits.bytes().all(|b| b.is_ascii_digit()) && bits.parse::<u32>().is_ok_and(|bits| bits <= max)
+    let bits = text.split_once('/').map_or("", |(_, bits)| bits);
+    bits.bytes().all(|b| b.is_ascii_digit()) && Cidr::read(text).is_some()
 }
 
 /// By the digit that the others have to add up with.

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use orlop_api::cidr::Cidr;
+
 /// Why a cluster range can't be shared out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RangeError {
@@ -66,33 +68,23 @@ struct Family {
 impl Family {
     fn new(cidr: &str, node_bits: NodeBits) -> Result<Self, RangeError> {
         let bad = || RangeError::Form(cidr.to_owned());
-        let (address, bits) = cidr.split_once('/').ok_or_else(bad)?;
-        let address: IpAddr = address.parse().map_err(|_| bad())?;
-        let bits: u8 = bits.parse().map_err(|_| bad())?;
-        let (all, node_bits) = match address {
-            IpAddr::V4(_) => (32, node_bits.ipv4),
-            IpAddr::V6(_) => (128, node_bits.ipv6),
+        let range = Cidr::read(cidr).ok_or_else(bad)?;
+        let node_bits = match range.address {
+            IpAddr::V4(_) => node_bits.ipv4,
+            IpAddr::V6(_) => node_bits.ipv6,
         };
-        if !(1..=all).contains(&bits) || node_bits > all {
+        if range.prefix == 0 || node_bits > range.address_bits() {
             return Err(bad());
         }
-        if node_bits < bits {
+        if node_bits < range.prefix {
             return Err(RangeError::Mask {
-                cluster: bits,
+                cluster: range.prefix,
                 node: node_bits,
             });
         }
-        let first = match address {
-            IpAddr::V4(address) => {
-                IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & (u32::MAX << (32 - bits))))
-            }
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(
-                address.to_bits() & (u128::MAX << (128 - bits)),
-            )),
-        };
         Ok(Self {
-            first,
-            parts: 1 << (node_bits - bits).min(31),
+            first: range.masked(),
+            parts: 1 << (node_bits - range.prefix).min(31),
             node_bits,
         })
     }

@@ -2,8 +2,9 @@
 use super::arguments::text;
 use super::{Table, no_address};
 use crate::cel::budget::Error;
-use crate::cel::opaque::{Cidr, Opaque};
+use crate::cel::opaque::Opaque;
 use crate::cel::value::Value;
+use crate::cidr::Cidr;
 use std::net::IpAddr;
 
 pub const TABLE: Table = &[
@@ -126,10 +127,7 @@ fn parse_ip(text: &str) -> Option<IpAddr> {
 
 fn parse_cidr(text: &str) -> Option<Cidr> {
     let (address, prefix) = text.rsplit_once('/')?;
-    let address = parse_ip(address)?;
-    let plain = !prefix.is_empty()
-        && prefix.bytes().all(|b| b.is_ascii_digit())
-        && (prefix == "0" || !prefix.starts_with('0'));
-    let prefix: u8 = prefix.parse().ok().filter(|_| plain)?;
-    (prefix <= if address.is_ipv4() { 32 } else { 128 }).then_some(Cidr { address, prefix })
+    parse_ip(address)?;
+    let is_plain = prefix.bytes().all(|b| b.is_ascii_digit()) && (prefix == "0" || !prefix.starts_with('0'));
+    Cidr::read(text).filter(|_| is_plain)
 }

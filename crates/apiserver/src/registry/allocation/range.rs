@@ -1,4 +1,5 @@
 //! Ranges of addresses that Services get.
+use orlop_api::cidr::Cidr;
 use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -7,12 +8,9 @@ use std::str::FromStr;
 /// Larger ranges are used up to here; upstream's limit for IPv6.
 const ADDRESSES_MAX: u128 = 1 << 20;
 
-/// The addresses that Services get.
+/// The addresses that Services get, by the first of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ServiceRange {
-    first: IpAddr,
-    prefix: u8,
-}
+pub struct ServiceRange(Cidr);
 
 /// A range that isn't one.
 #[derive(Debug, thiserror::Error)]
@@ -22,10 +20,10 @@ pub struct BadRange(String);
 impl Default for ServiceRange {
     /// kubeadm's.
     fn default() -> Self {
-        Self {
-            first: IpAddr::V4(Ipv4Addr::new(10, 96, 0, 0)),
+        Self(Cidr {
+            address: IpAddr::V4(Ipv4Addr::new(10, 96, 0, 0)),
             prefix: 12,
-        }
+        })
     }
 }
 
@@ -33,55 +31,35 @@ impl FromStr for ServiceRange {
     type Err = BadRange;
 
     fn from_str(text: &str) -> Result<Self, BadRange> {
-        let bad = || BadRange(text.to_owned());
-        let (address, prefix) = text.split_once('/').ok_or_else(bad)?;
-        let (first, prefix): (IpAddr, u8) = (
-            address.parse().map_err(|_| bad())?,
-            prefix.parse().map_err(|_| bad())?,
-        );
-        let bits = if first.is_ipv4() { 32 } else { 128 };
         // At least the network, the API server's own address, and one for others.
-        if prefix > bits - 2 {
-            return Err(bad());
-        }
-        let range = Self { first, prefix };
-        Ok(Self {
-            first: range.at(0),
-            prefix,
-        })
+        let range = Cidr::read(text).filter(|range| range.host_bits() >= 2);
+        let range = range.ok_or_else(|| BadRange(text.to_owned()))?;
+        Ok(Self(Cidr {
+            address: range.masked(),
+            ..range
+        }))
     }
 }
 
 impl fmt::Display for ServiceRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.first, self.prefix)
+        write!(f, "{}", self.0)
     }
 }
 
 impl ServiceRange {
-    fn host_bits(&self) -> u32 {
-        let bits = if self.first.is_ipv4() { 32 } else { 128 };
-        bits - u32::from(self.prefix)
-    }
-
     /// Addresses that can be given: neither the network itself nor, for IPv4, its broadcast address.
     fn usable(&self) -> u128 {
-        let all = 1u128.checked_shl(self.host_bits()).unwrap_or(u128::MAX);
-        let reserved = if self.first.is_ipv4() { 2 } else { 1 };
+        let all = 1u128.checked_shl(self.0.host_bits()).unwrap_or(u128::MAX);
+        let reserved = if self.0.address.is_ipv4() { 2 } else { 1 };
         (all - reserved).min(ADDRESSES_MAX)
     }
 
     /// The address so many after the network's.
     fn at(&self, offset: u128) -> IpAddr {
-        match self.first {
-            IpAddr::V4(first) => {
-                let mask = u32::MAX.checked_shl(self.host_bits()).unwrap_or(0);
-                IpAddr::V4(Ipv4Addr::from_bits((first.to_bits() & mask) + offset as u32))
-            }
-            IpAddr::V6(first) => {
-                let mask = u128::MAX.checked_shl(self.host_bits()).unwrap_or(0);
-                IpAddr::V6(Ipv6Addr::from_bits((first.to_bits() & mask) + offset))
-            }
+        match self.0.address {
+            IpAddr::V4(first) => IpAddr::V4(Ipv4Addr::from_bits(first.to_bits() + offset as u32)),
+            IpAddr::V6(first) => IpAddr::V6(Ipv6Addr::from_bits(first.to_bits() + offset)),
         }
     }
 
@@ -92,7 +70,7 @@ impl ServiceRange {
 
     /// Whether the range can give this address.
     pub fn contains(&self, address: IpAddr) -> bool {
-        let offset = match (self.first, address) {
+        let offset = match (self.0.address, address) {
             (IpAddr::V4(first), IpAddr::V4(address)) => {
                 address.to_bits().checked_sub(first.to_bits()).map(u128::from)
             }
@@ -115,7 +93,7 @@ impl ServiceRange {
     }
 
     pub(super) fn family(&self) -> &'static str {
-        if self.first.is_ipv4() { "IPv4" } else { "IPv6" }
+        if self.0.address.is_ipv4() { "IPv4" } else { "IPv6" }
     }
 }
 

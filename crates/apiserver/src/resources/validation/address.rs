@@ -1,5 +1,6 @@
 //! Addresses in Services, Endpoints and EndpointSlices.
 use crate::status::{Cause, cause};
+use orlop_api::cidr::Cidr;
 use serde_json::json;
 use std::net::IpAddr;
 
@@ -39,28 +40,17 @@ pub fn endpoint_ip(text: &str, field: &str) -> Option<Cause> {
 /// That it is a range such as `10.0.0.0/8`.
 pub fn cidr(text: &str, field: &str) -> Option<Cause> {
     let why = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-    parsed(text)
+    Cidr::read(text)
         .is_none()
         .then(|| cause::invalid(field, &json!(text), why))
 }
 
 /// Whether a range is part of another and smaller.
 pub fn is_within(inner: &str, outer: &str) -> bool {
-    let (Some((address, prefix)), Some((of, outer))) = (parsed(inner), parsed(outer)) else {
+    let (Some(inner), Some(outer)) = (Cidr::read(inner), Cidr::read(outer)) else {
         return false;
     };
-    let start = |address: IpAddr, bits: u32| match address {
-        IpAddr::V4(address) => u128::from(address.to_bits().checked_shr(32 - bits).unwrap_or(0)),
-        IpAddr::V6(address) => address.to_bits().checked_shr(128 - bits).unwrap_or(0),
-    };
-    address.is_ipv4() == of.is_ipv4() && prefix > outer && start(address, outer) == start(of, outer)
-}
-
-fn parsed(cidr: &str) -> Option<(IpAddr, u32)> {
-    let (address, prefix) = cidr.split_once('/')?;
-    let (address, prefix): (IpAddr, u32) = (address.parse().ok()?, prefix.parse().ok()?);
-    let bits = if address.is_ipv4() { 32 } else { 128 };
-    (prefix <= bits).then_some((address, prefix))
+    inner.prefix > outer.prefix && outer.contains(inner.address)
 }
 
 fn is_link_local(address: IpAddr) -> bool {
