@@ -7,6 +7,7 @@ use crate::resources;
 use crate::upkeep::own_call;
 use futures::future::join_all;
 use http::Method;
+use orlop_api::conditions;
 use serde_json::{Value, json};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -119,13 +120,7 @@ fn is_lost(stored: &Value, verdict: &Verdict) -> bool {
 /// The status that says so; `None` if it is said already.
 fn changed_status(stored: &Value, verdict: &Verdict, now: &str) -> Option<Value> {
     let status = if verdict.available { "True" } else { "False" };
-    let conditions = stored["status"]["conditions"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    let before = conditions
-        .iter()
-        .find(|condition| condition["type"] == "Available");
+    let before = conditions::condition(stored, "Available");
     let same = |before: &Value| {
         before["status"] == status
             && before["reason"] == verdict.reason
@@ -138,16 +133,9 @@ fn changed_status(stored: &Value, verdict: &Verdict, now: &str) -> Option<Value>
         Some(before) if before["status"] == status => before["lastTransitionTime"].clone(),
         _ => json!(now),
     };
-    let mut conditions: Vec<Value> = conditions
-        .iter()
-        .filter(|condition| condition["type"] != "Available")
-        .cloned()
-        .collect();
-    conditions.push(
-        json!({"type": "Available", "status": status, "lastTransitionTime": since,
-        "reason": verdict.reason, "message": verdict.message}),
-    );
-    Some(json!({"conditions": conditions}))
+    let condition = json!({"type": "Available", "status": status, "lastTransitionTime": since,
+        "reason": verdict.reason, "message": verdict.message});
+    Some(json!({"conditions": conditions::with(stored, condition)}))
 }
 
 /// Asks for what a server serves.

@@ -4,6 +4,7 @@ use crate::ApiServer;
 use crate::flow::GROUP;
 use crate::registry::now;
 use http::{Method, StatusCode};
+use orlop_api::conditions;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -31,21 +32,14 @@ fn changes<'s>(schemas: &'s [Value], levels: &[Value], now: &str) -> Vec<(&'s st
             true => ("False", "Found", "and it exists"),
             false => ("True", "NotFound", "but there is no such object"),
         };
-        let conditions = schema["status"]["conditions"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
-        let says_so = |condition: &Value| condition["type"] == "Dangling" && condition["status"] == dangling;
-        if conditions.iter().any(says_so) {
+        let before = conditions::condition(schema, "Dangling");
+        if before.is_some_and(|before| before["status"] == dangling) {
             continue;
         }
         let condition = json!({"type": "Dangling", "status": dangling, "reason": reason, "lastTransitionTime": now,
             "message": format!("This FlowSchema references the PriorityLevelConfiguration object named {level} {what}")});
-        let others = conditions
-            .into_iter()
-            .filter(|condition| condition["type"] != "Dangling");
-        let conditions: Vec<Value> = others.chain([condition]).collect();
         let name = schema["metadata"]["name"].as_str().unwrap_or_default();
+        let conditions = conditions::with(schema, condition);
         changes.push((name, json!({"conditions": conditions})));
     }
     changes

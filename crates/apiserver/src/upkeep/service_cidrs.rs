@@ -4,6 +4,7 @@ use super::own_call;
 use crate::ApiServer;
 use crate::registry::{now, offered};
 use http::{Method, StatusCode};
+use orlop_api::conditions;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -69,17 +70,10 @@ fn plan(cidrs: &[Value], addresses: &[Value], now: &str) -> Vec<Step> {
             )
         };
         let mut say = |condition: Value| {
-            let conditions = cidr["status"]["conditions"]
-                .as_array()
-                .cloned()
-                .unwrap_or_default();
-            let before = conditions.iter().find(|condition| condition["type"] == "Ready");
+            let before = conditions::condition(cidr, "Ready");
             let says_so = before.is_some_and(|before| before["status"] == condition["status"]);
             if !says_so {
-                let others = conditions
-                    .into_iter()
-                    .filter(|condition| condition["type"] != "Ready");
-                let conditions: Vec<Value> = others.chain([condition]).collect();
+                let conditions = conditions::with(cidr, condition);
                 steps.push(Step::Status(name.to_owned(), json!({"conditions": conditions})));
             }
         };
