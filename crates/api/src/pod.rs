@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::annotations;
 
-pub use conditions::{condition, is_available, is_ready, set_condition};
+pub use conditions::{condition, condition_of, is_available, is_ready, set_condition};
 pub use qos::{QosClass, qos_class};
 pub use resources::{Resources, resource_limits, resource_requests};
 

@@ -1,16 +1,16 @@
 //! Pod conditions: finding, setting, and the two that decide about traffic and rollouts.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 
 /// The condition of a type.
 pub fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
-    pod.status
-        .as_ref()?
-        .conditions
-        .as_ref()?
-        .iter()
-        .find(|c| c.type_ == kind)
+    condition_of(pod.status.as_ref()?, kind)
+}
+
+/// The same of a status alone.
+pub fn condition_of<'a>(status: &'a PodStatus, kind: &str) -> Option<&'a PodCondition> {
+    status.conditions.iter().flatten().find(|c| c.type_ == kind)
 }
 
 /// True if the condition exists with status `True`.

@@ -184,11 +184,7 @@ pub fn is_at_work(pod: &core::Pod) -> bool {
 /// Whether what the pod uses of cpus is that of its beginning.
 fn begins(pod: &core::Pod, used: Used, patience: Patience, now: Timestamp) -> bool {
     let Some(status) = &pod.status else { return true };
-    let conditions = status.conditions.iter().flatten();
-    let ready = conditions
-        .into_iter()
-        .find(|condition| condition.type_ == "Ready");
-    let (Some(ready), Some(started)) = (ready, &status.start_time) else {
+    let (Some(ready), Some(started)) = (pod::condition_of(status, "Ready"), &status.start_time) else {
         return true;
     };
     let since = ready

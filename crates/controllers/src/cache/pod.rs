@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Toleration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use orlop_api::annotations::POD_NEED_UPGRADE;
 use orlop_api::placement::daemon;
+use orlop_api::pod::condition_of;
 use orlop_api::taints::NO_EXECUTE;
 use orlop_client::informer::{Lean, ObjectKey, Projection, Shared};
 
@@ -166,29 +167,17 @@ impl Projection for PodView {
         let status = pod.status.unwrap_or_default();
         let spec = pod.spec.unwrap_or_default();
         let node: Option<Arc<str>> = spec.node_name.filter(|name| !name.is_empty()).map(Arc::from);
-        let ready = match status
-            .conditions
-            .iter()
-            .flatten()
-            .find(|condition| condition.type_ == "Ready")
-        {
+        let ready = match condition_of(&status, "Ready") {
             None => Ready::Absent,
             Some(condition) if condition.status == "True" => {
                 Ready::Since(condition.last_transition_time.as_ref().map(|time| time.0))
             }
             Some(_) => Ready::No,
         };
-        let needs_upgrade = status
-            .conditions
-            .iter()
-            .flatten()
-            .find(|condition| condition.type_ == POD_NEED_UPGRADE)
-            .map(|condition| condition.status == "True");
-        let disrupted = status
-            .conditions
-            .iter()
-            .flatten()
-            .find(|condition| condition.type_ == DISRUPTION_TARGET && condition.status == "True")
+        let needs_upgrade =
+            condition_of(&status, POD_NEED_UPGRADE).map(|condition| condition.status == "True");
+        let disrupted = condition_of(&status, DISRUPTION_TARGET)
+            .filter(|condition| condition.status == "True")
             .filter(|condition| condition.reason.as_deref() != Some(TERMINATION_BY_AGENT))
             .map(|condition| {
                 let since = condition.last_transition_time.as_ref();

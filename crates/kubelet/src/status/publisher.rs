@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use orlop_api::pod::{
-    config_hash, is_mirror, is_terminal, is_terminating, mirror_hash, name, namespace, uid,
+    condition_of, config_hash, is_mirror, is_terminal, is_terminating, mirror_hash, name, namespace, uid,
 };
 use orlop_client::events::{EventType, Recorder, node_reference};
 use parking_lot::Mutex;
@@ -205,8 +205,7 @@ fn may_wait(page: &Page) -> bool {
 }
 
 fn is_ready(status: &PodStatus) -> bool {
-    let mut conditions = status.conditions.iter().flatten();
-    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    condition_of(status, "Ready").is_some_and(|ready| ready.status == "True")
 }
 
 /// One pass over one full name: mirror, status, last step of a deletion.

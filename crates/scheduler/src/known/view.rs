@@ -264,11 +264,9 @@ impl PodView {
 
 /// Whether the scheduler deletes the pod to make room.
 fn is_preempted(status: Option<&core::PodStatus>) -> bool {
-    let conditions = status.and_then(|status| status.conditions.as_ref());
-    conditions.into_iter().flatten().any(|condition| {
-        condition.type_ == "DisruptionTarget"
-            && condition.status == "True"
-            && condition.reason.as_deref() == Some("PreemptionByScheduler")
+    let target = status.and_then(|status| pod::condition_of(status, "DisruptionTarget"));
+    target.is_some_and(|condition| {
+        condition.status == "True" && condition.reason.as_deref() == Some("PreemptionByScheduler")
     })
 }
 
@@ -370,11 +368,9 @@ impl Projection for PodView {
 /// A pod that is being resized holds what it was given until it has what it asks for; one whose wish can't be met goes on
 /// with what it has.
 fn keep_what_is_held(spec: &mut PodSpec, status: &core::PodStatus) {
-    let conditions = status.conditions.iter().flatten();
-    let in_vain = conditions.into_iter().any(|condition| {
-        condition.type_ == "PodResizePending"
-            && condition.status == "True"
-            && condition.reason.as_deref() == Some("Infeasible")
+    let pending = pod::condition_of(status, "PodResizePending");
+    let in_vain = pending.is_some_and(|condition| {
+        condition.status == "True" && condition.reason.as_deref() == Some("Infeasible")
     });
     let told = || {
         let inits = status.init_container_statuses.iter().flatten();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1 as core;
+use orlop_api::pod::condition;
 use serde::Serialize;
 
 use super::super::backoff::FailedPodBackoff;
@@ -346,10 +347,8 @@ impl Facts<'_> {
 
 /// The scheduler's own words.
 fn not_scheduled(pod: &core::Pod) -> Option<String> {
-    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    conditions
-        .iter()
-        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?
+    condition(pod, "PodScheduled")
+        .filter(|scheduled| scheduled.status == "False")?
         .message
         .clone()
 }

@@ -3,9 +3,10 @@ use super::{Manager, Stage, Wanted};
 use crate::pods::mailbox::{Stop, StopReason};
 use crate::sources::merge::{Change, changes};
 use crate::sources::{Snapshot, Source};
-use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
+use k8s_openapi::api::core::v1::{Node, Pod};
 use orlop_api::pod::{
-    config_hash, full_name, is_mirror, is_terminal, is_terminating, mirror_hash, name, namespace, uid,
+    condition, config_hash, full_name, is_mirror, is_terminal, is_terminating, mirror_hash, name, namespace,
+    uid,
 };
 use std::sync::Arc;
 
@@ -174,12 +175,7 @@ fn gates_moved(before: &Pod, now: &Pod) -> bool {
 }
 
 fn said_of<'a>(pod: &'a Pod, gate: &str) -> Option<&'a str> {
-    let conditions = pod
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    let mut of_gate = conditions.filter(|condition: &&PodCondition| condition.type_ == gate);
-    of_gate.next().map(|condition| condition.status.as_str())
+    condition(pod, gate).map(|condition| condition.status.as_str())
 }
 
 #[cfg(test)]

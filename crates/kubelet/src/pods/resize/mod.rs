@@ -11,6 +11,7 @@ pub mod tell;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use orlop_api::pod::condition_of;
 
 /// The conditions in a pod's status.
 pub const PENDING: &str = "PodResizePending";
@@ -63,8 +64,7 @@ impl Resizing {
     pub fn conditions(&self, previous: &PodStatus, now: Timestamp) -> Vec<PodCondition> {
         let condition =
             |kind: &str, reason: Option<&str>, message: Option<&String>, generation: Option<i64>| {
-                let mut before = previous.conditions.iter().flatten();
-                let since = before.find(|known| known.type_ == kind);
+                let since = condition_of(previous, kind);
                 PodCondition {
                     type_: kind.to_owned(),
                     status: "True".to_owned(),

@@ -2,7 +2,7 @@
 use super::{Facts, whole_seconds};
 use crate::pods::{resize, restart_all};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, PodCondition};
-use orlop_api::pod::{init_containers, is_host_network, is_sidecar};
+use orlop_api::pod::{condition_of, init_containers, is_host_network, is_sidecar};
 
 /// Own conditions that are there for a while only.
 const PASSING: &[&str] = &[resize::PENDING, resize::IN_PROGRESS];
@@ -71,13 +71,7 @@ fn restarting(facts: &Facts<'_>, phase: &str) -> Option<PodCondition> {
 /// A condition with its transition time: that of the previous one while the value stays.
 fn condition(facts: &Facts<'_>, kind: &str, value: Result<(), (&str, String)>) -> PodCondition {
     let status = if value.is_ok() { "True" } else { "False" };
-    let before = facts
-        .previous
-        .conditions
-        .iter()
-        .flatten()
-        .find(|c| c.type_ == kind);
-    let since = before
+    let since = condition_of(facts.previous, kind)
         .filter(|c| c.status == status)
         .and_then(|c| c.last_transition_time.clone());
     let (reason, message) = match value {
