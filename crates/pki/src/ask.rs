@@ -1,7 +1,7 @@
 //! Requests for certificates that somebody else signs: the key is made here and stays here.
-use crate::authority::distinguished_name;
+use crate::authority::holder;
 use crate::{Leaf, LeafRequest, PkiError};
-use rcgen::{CertificateParams, KeyPair, SanType};
+use rcgen::KeyPair;
 
 /// Enough that no two keys of a cluster share a name.
 const FINGERPRINT_BYTES: usize = 16;
@@ -25,16 +25,7 @@ impl Asking {
             Some(pem) => KeyPair::from_pem(pem).map_err(fail)?,
             None => KeyPair::generate().map_err(fail)?,
         };
-        let mut params = CertificateParams::default();
-        params.distinguished_name = distinguished_name(&request.identity);
-        for name in &request.dns_names {
-            params
-                .subject_alt_names
-                .push(SanType::DnsName(name.as_str().try_into().map_err(fail)?));
-        }
-        params
-            .subject_alt_names
-            .extend(request.addresses.iter().copied().map(SanType::IpAddress));
+        let params = holder(request).map_err(fail)?;
         let request = params.serialize_request(&key).map_err(fail)?;
         let request = request.pem().map_err(fail)?;
         Ok(Self { name, key, request })

@@ -206,8 +206,7 @@ impl Authority {
                 reason: "at most one group can be put into a certificate".to_owned(),
             });
         }
-        let mut params = CertificateParams::default();
-        params.distinguished_name = distinguished_name(&request.identity);
+        let mut params = holder(request).map_err(fail)?;
         params.key_usages = vec![
             KeyUsagePurpose::DigitalSignature,
             KeyUsagePurpose::KeyEncipherment,
@@ -222,14 +221,6 @@ impl Authority {
                 ]
             }
         };
-        for name in &request.dns_names {
-            params
-                .subject_alt_names
-                .push(SanType::DnsName(name.as_str().try_into().map_err(fail)?));
-        }
-        params
-            .subject_alt_names
-            .extend(request.addresses.iter().copied().map(SanType::IpAddress));
         params.use_authority_key_identifier_extension = true;
         let today = today();
         set_validity(
@@ -380,7 +371,20 @@ fn create(common_name: &str) -> Result<(String, String), PkiError> {
     Ok((certificate.pem(), key.serialize_pem()))
 }
 
-pub(crate) fn distinguished_name(identity: &Identity) -> DistinguishedName {
+/// What a certificate says of its holder: who that is, and under which names and addresses.
+pub(crate) fn holder(request: &LeafRequest) -> Result<CertificateParams, rcgen::Error> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = distinguished_name(&request.identity);
+    for name in &request.dns_names {
+        let name = SanType::DnsName(name.as_str().try_into()?);
+        params.subject_alt_names.push(name);
+    }
+    let addresses = request.addresses.iter().copied();
+    params.subject_alt_names.extend(addresses.map(SanType::IpAddress));
+    Ok(params)
+}
+
+fn distinguished_name(identity: &Identity) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     for group in &identity.groups {
         name.push(DnType::OrganizationName, group.as_str());
