@@ -158,8 +158,8 @@ fn validate_limit(limit: &Value, sort: &str, field: &str) -> Vec<Cause> {
     causes
 }
 
-/// What quotas may bound without a domain in its name.
-const STANDARD: &[&str] = &[
+/// What quotas may bound without a domain in its name, by its amount …
+const MEASURED: &[&str] = &[
     "cpu",
     "memory",
     "ephemeral-storage",
@@ -170,18 +170,9 @@ const STANDARD: &[&str] = &[
     "limits.cpu",
     "limits.memory",
     "limits.ephemeral-storage",
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "persistentvolumeclaims",
-    "configmaps",
-    "services.nodeports",
-    "services.loadbalancers",
 ];
 
-/// What only comes whole.
+/// … and by number: what only comes whole.
 const WHOLE: &[&str] = &[
     "pods",
     "resourcequotas",
@@ -218,7 +209,9 @@ fn validate_quota(quota: &Value) -> Vec<Cause> {
         for why in &problems {
             causes.push(cause::invalid(&field, &json!(name), why));
         }
-        if problems.is_empty() && !name.contains('/') && !huge && !STANDARD.contains(&name.as_str()) {
+        let is_whole = WHOLE.contains(&name.as_str());
+        let is_standard = is_whole || huge || MEASURED.contains(&name.as_str());
+        if problems.is_empty() && !name.contains('/') && !is_standard {
             causes.push(cause::invalid(
                 &field,
                 &json!(name),
@@ -235,7 +228,7 @@ fn validate_quota(quota: &Value) -> Vec<Cause> {
                 "must be greater than or equal to 0",
             ));
         }
-        if WHOLE.contains(&name.as_str()) && !amount.is_whole() {
+        if is_whole && !amount.is_whole() {
             causes.push(cause::invalid(&field, quantity, "must be an integer"));
         }
     }
