@@ -7,7 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::backoff::{BackoffKey, FailedPodBackoff};
 use super::grouping::{NodeChoice, PodsByNode};
-use crate::cache::{Phase, Pod};
+use super::strategy::Strategy;
+use crate::cache::{DaemonSet, Phase, Pod};
 
 /// What holds for all nodes of one pass.
 #[derive(Debug, Clone)]
@@ -24,6 +25,20 @@ pub struct Circumstances<'a> {
     pub min_ready_seconds: i32,
     /// The clock.
     pub now: Timestamp,
+}
+
+impl<'a> Circumstances<'a> {
+    /// What a DaemonSet says of itself.
+    pub fn of(set: &'a DaemonSet, hash: &'a str, now: Timestamp) -> Self {
+        Self {
+            set: &set.uid,
+            observed_generation: set.observed_generation(),
+            hash,
+            surge: Strategy::of(&set.set).allows_surge(),
+            min_ready_seconds: set.min_ready_seconds(),
+            now,
+        }
+    }
 }
 
 /// What a pass decided.

@@ -87,14 +87,7 @@ impl DaemonSets {
             min_ready_seconds: set.min_ready_seconds(),
             now,
         };
-        let circumstances = Circumstances {
-            set: &set.uid,
-            observed_generation: set.observed_generation(),
-            hash: &hash,
-            surge: Strategy::of(&set.set).allows_surge(),
-            min_ready_seconds: set.min_ready_seconds(),
-            now,
-        };
+        let circumstances = Circumstances::of(set, &hash, now);
         let mut changes = Changes::default();
         let mut left = HashSet::new();
         nodes.extend(settled.matured(now));

@@ -123,14 +123,7 @@ impl DaemonSets {
         let pods = PodsByNode::new(&claimed);
         let strategy = Strategy::of(&set.set);
         let now = Timestamp::now();
-        let circumstances = Circumstances {
-            set: &set.uid,
-            observed_generation: set.observed_generation(),
-            hash: &current.hash,
-            surge: strategy.allows_surge(),
-            min_ready_seconds: set.min_ready_seconds(),
-            now,
-        };
+        let circumstances = Circumstances::of(set, &current.hash, now);
         let changes = {
             let mut backoff = lock(&self.backoff);
             manage(&circumstances, nodes, &pods, &mut backoff)

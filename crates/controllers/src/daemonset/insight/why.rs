@@ -128,14 +128,7 @@ pub fn why(set: &DaemonSet, known: &Known<'_>, now: Timestamp) -> Explanation {
         min_ready_seconds: set.min_ready_seconds(),
         now,
     };
-    let circumstances = Circumstances {
-        set: &set.uid,
-        observed_generation: set.observed_generation(),
-        hash: &hash,
-        surge: strategy.allows_surge(),
-        min_ready_seconds: set.min_ready_seconds(),
-        now,
-    };
+    let circumstances = Circumstances::of(&set, &hash, now);
     let changes: Changes = manage(&circumstances, &nodes, &pods, &mut FailedPodBackoff::default());
     let desired = nodes.iter().filter(|node| node.run).count();
     let limits = set.options.limits(&strategy, desired);
