@@ -33,7 +33,12 @@ pub struct Kind {
     pub kind: &'static str,
 }
 
-/// All of them.
+/// Group and version of an `apiVersion`: the core group has no name.
+pub fn group_and_version(api_version: &str) -> (&str, &str) {
+    api_version.split_once('/').unwrap_or(("", api_version))
+}
+
+/// All kinds.
 pub fn kinds() -> impl Iterator<Item = Kind> {
     schema::Schema::builtin()
         .kinds()

@@ -111,6 +111,12 @@ fn times_are_whole_seconds_in_utc() {
 }
 
 #[test]
+fn the_core_group_has_no_name() {
+    assert_eq!(super::group_and_version("v1"), ("", "v1"));
+    assert_eq!(super::group_and_version("apps/v1"), ("apps", "v1"));
+}
+
+#[test]
 fn micro_times_have_six_decimals() {
     let lease = |at: &str| normalize("coordination.k8s.io/v1", "Lease", j!({"spec": {"renewTime": at}}));
     assert_eq!(

@@ -91,7 +91,7 @@ fn read(call: &Call, expected: &Expected<'_>, validation: FieldValidation) -> Re
     let text = |key: &str| body[key].as_str().unwrap_or_default();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     if api_version != resources::api_version(expected.group, expected.version) || kind != expected.kind {
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let (group, version) = wire::group_and_version(api_version);
         return Err(ApiError::bad_request(format!(
             "invalid object type: {group}/{version}, Kind={kind}"
         )));

@@ -7,6 +7,7 @@ use crate::request::{self, Expected, WriteOptions};
 use crate::status::{ApiError, cause};
 use http::StatusCode;
 use jiff::Timestamp;
+use orlop_api::wire::group_and_version;
 use serde_json::{Value, json};
 
 const GROUP: &str = "authentication.k8s.io";
@@ -141,7 +142,7 @@ fn bound(call: &Call, account: &str, reference: &Value) -> Result<Option<Bound>,
         ("v1", "Secret") => ("Secret", "secrets", call.info.namespace.as_str()),
         ("v1", "Node") => ("Node", "nodes", ""),
         _ => {
-            let (group, version) = version.split_once('/').unwrap_or(("", version));
+            let (group, version) = group_and_version(version);
             return Err(ApiError::bad_request(format!(
                 "cannot bind token to object of type {group}/{version}, Kind={kind}"
             )));

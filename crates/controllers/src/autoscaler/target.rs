@@ -5,6 +5,7 @@ use k8s_openapi::api::autoscaling::v2::CrossVersionObjectReference;
 use k8s_openapi::api::core::v1::ReplicationController;
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::discovery::pinned_kind;
+use orlop_api::wire::group_and_version;
 
 use crate::resources::discover;
 
@@ -14,7 +15,7 @@ pub async fn resource(
     of: &CrossVersionObjectReference,
 ) -> Result<ApiResource, String> {
     let version = of.api_version.as_deref().unwrap_or_default();
-    let (group, version) = version.split_once('/').unwrap_or(("", version));
+    let (group, version) = group_and_version(version);
     if let Some(known) = known(group, &of.kind) {
         return Ok(known);
     }

@@ -8,6 +8,7 @@ use kube::api::DynamicObject;
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::discovery::{ApiCapabilities, Scope, pinned_kind};
 use kube::{Api, Client};
+use orlop_api::wire::group_and_version;
 use orlop_client::informer::ObjectKey;
 
 use crate::api_error;
@@ -144,10 +145,7 @@ async fn of_any_kind(
     let Some(owner) = owners.find(|owner| *owner.uid == *controller.uid) else {
         return Ok(None);
     };
-    let (group, version) = owner
-        .api_version
-        .split_once('/')
-        .unwrap_or(("", &owner.api_version));
+    let (group, version) = group_and_version(&owner.api_version);
     let no_owner = || ScaleError::NoOwner {
         pod: pod.key.name.to_string(),
     };

@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use orlop_api::wire::group_and_version;
 
 use super::graph::Uid;
 
@@ -22,7 +23,7 @@ struct Seen {
 
 /// The API group of an owner.
 pub fn group_of(owner: &OwnerReference) -> &str {
-    owner.api_version.split_once('/').map_or("", |(group, _)| group)
+    group_and_version(&owner.api_version).0
 }
 
 fn named(owner: &OwnerReference) -> u64 {

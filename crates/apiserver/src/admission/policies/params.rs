@@ -4,6 +4,7 @@ use crate::cache::Object;
 use crate::custom;
 use crate::resources::{self, Resource};
 use orlop_api::selector::LabelSelector;
+use orlop_api::wire::group_and_version;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,7 +41,7 @@ pub enum Params {
 impl ParamKind {
     pub fn of(value: &Value) -> Option<Self> {
         let (version, kind) = (value["apiVersion"].as_str()?, value["kind"].as_str()?);
-        let (group, version) = version.split_once('/').unwrap_or(("", version));
+        let (group, version) = group_and_version(version);
         Some(Self {
             group: group.to_owned(),
             version: version.to_owned(),
