@@ -4,56 +4,15 @@
 //! escaped as Go's encoder does: what a client hashes or compares byte for byte comes back unchanged.
 use crate::resources::Resource;
 use bytes::Bytes;
+use orlop_api::wire::GoEscapes;
 use serde::Serialize;
 use serde_json::Value;
-use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
+use serde_json::ser::CompactFormatter;
 use std::cell::RefCell;
-use std::io::{self, Write};
-
-/// Compact JSON with `<`, `>`, `&`, U+2028 and U+2029 escaped.
-struct GoFormatter;
-
-impl Formatter for GoFormatter {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
-        let mut from = 0;
-        while let Some(at) = special(fragment, from) {
-            writer.write_all(&fragment.as_bytes()[from..at])?;
-            let special = fragment[at..].chars().next().unwrap_or_default();
-            write!(writer, "\\u{:04x}", special as u32)?;
-            from = at + special.len_utf8();
-        }
-        writer.write_all(&fragment.as_bytes()[from..])
-    }
-
-    fn write_char_escape<W: ?Sized + Write>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
-        match escape {
-            CharEscape::Backspace => writer.write_all(b"\\b"),
-            CharEscape::FormFeed => writer.write_all(b"\\f"),
-            other => CompactFormatter.write_char_escape(writer, other),
-        }
-    }
-}
-
-/// Where the next character from `from` on is that Go escapes besides those that must be.
-fn special(text: &str, from: usize) -> Option<usize> {
-    /// The first byte of U+2028 and U+2029, and of others.
-    const SEPARATOR: u8 = 0xe2;
-    let bytes = text.as_bytes();
-    let mut at = from;
-    loop {
-        at += bytes[at..]
-            .iter()
-            .position(|byte| matches!(*byte, b'<' | b'>' | b'&' | SEPARATOR))?;
-        if bytes[at] != SEPARATOR || text[at..].starts_with(['\u{2028}', '\u{2029}']) {
-            return Some(at);
-        }
-        at += 1;
-    }
-}
 
 /// Appends `value` as compact JSON. Writing a `Value` into memory has no way to fail.
 pub fn append(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
-    let mut serializer = serde_json::Serializer::with_formatter(out, GoFormatter);
+    let mut serializer = serde_json::Serializer::with_formatter(out, GoEscapes(CompactFormatter));
     if let Err(error) = value.serialize(&mut serializer) {
         tracing::error!(%error, "a JSON value could not be written");
     }

@@ -11,6 +11,7 @@ pub mod protobuf;
 pub mod schema;
 
 mod error;
+mod escapes;
 mod findings;
 #[cfg(test)]
 mod golden;
@@ -21,6 +22,7 @@ mod tests;
 mod yaml;
 
 pub use error::DecodeError;
+pub use escapes::GoEscapes;
 pub use findings::{Finding, findings, strict_text, unknown_fields};
 pub use normalize::normalize;
 pub use scalar::json_kind;
