@@ -35,7 +35,7 @@ pub fn encode_pretty(object: &Value) -> Vec<u8> {
 }
 
 /// JSON inside an object, whose keys are in alphabetical order whatever it claims to be.
-pub(super) fn encode_raw(value: &Value) -> Vec<u8> {
+pub fn encode_raw(value: &Value) -> Vec<u8> {
     write(value, Place::Free, CompactFormatter)
 }
 

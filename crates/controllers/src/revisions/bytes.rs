@@ -2,6 +2,7 @@
 //! names the revision (contract §4.4).
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
+use orlop_api::wire;
 use serde_json::{Map, Value, json};
 
 /// Fields that the reference writes even when they are empty lists.
@@ -115,61 +116,7 @@ fn is_resource_field(fields: &Map<String, Value>) -> bool {
 /// `value` as compact JSON with keys sorted bytewise and `<`, `>`, `&` and the two line separators
 /// escaped, as Go does.
 pub fn canonical(value: &Value) -> String {
-    let mut out = String::new();
-    write(value, &mut out);
-    out
-}
-
-fn write(value: &Value, out: &mut String) {
-    match value {
-        Value::Object(fields) => {
-            // Sorted here too, in case some crate of the build makes maps keep insertion order.
-            let mut names: Vec<&String> = fields.keys().collect();
-            names.sort();
-            out.push('{');
-            for (position, name) in names.into_iter().enumerate() {
-                if position > 0 {
-                    out.push(',');
-                }
-                string(name, out);
-                out.push(':');
-                write(&fields[name], out);
-            }
-            out.push('}');
-        }
-        Value::Array(items) => {
-            out.push('[');
-            for (position, item) in items.iter().enumerate() {
-                if position > 0 {
-                    out.push(',');
-                }
-                write(item, out);
-            }
-            out.push(']');
-        }
-        Value::String(text) => string(text, out),
-        other => out.push_str(&other.to_string()),
-    }
-}
-
-fn string(text: &str, out: &mut String) {
-    out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}' => {
-                out.push_str(&format!("\\u{:04x}", u32::from(character)));
-            }
-            character => out.push(character),
-        }
-    }
-    out.push('"');
+    String::from_utf8(wire::json::encode_raw(value)).unwrap_or_default()
 }
 
 /// The name suffix and label of the revision with those bytes: up to ten letters that are safe in
