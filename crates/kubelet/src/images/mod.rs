@@ -9,7 +9,7 @@ pub use providers::{ProviderError, Providers};
 
 use crate::pods::agent::Agent;
 use crate::pods::backoff::Backoff;
-use crate::pods::decide::Waiting;
+use crate::pods::plan::Waiting;
 use crate::runtime::container::ImageUser;
 use crate::volumes::image;
 use jiff::Timestamp;

@@ -1,7 +1,7 @@
 //! Pods on this node: who is known, one worker each, and what the workers decide.
 //!
-//! [`decide`] says what a pod needs next, [`status`] what is to be told of it; both are pure. A [`worker`] carries it
-//! out with the help of `start` and `stop`. The [`manager`] owns the workers.
+//! [`decide`] says what a pod needs next (a [`plan`]), [`status`] what is to be told of it; both are pure. A [`worker`]
+//! carries it out with the help of `start` and `stop`. The [`manager`] owns the workers.
 mod addresses;
 pub mod admission;
 pub mod agent;
@@ -14,11 +14,13 @@ pub mod mailbox;
 pub mod manager;
 mod orders;
 pub mod owners;
+pub mod plan;
 mod preempt;
 mod recursive;
 pub mod repeated;
 pub mod resize;
 pub mod restart_all;
+pub mod restart_policy;
 mod start;
 pub mod status;
 mod stop;

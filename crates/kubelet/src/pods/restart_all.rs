@@ -1,6 +1,6 @@
 //! `RestartAllContainers`: a container whose end has all containers of its pod start anew, init containers first, in the
 //! same sandbox (contract, node agent §8.1).
-use super::decide::Which;
+use super::plan::Which;
 use crate::runtime::seen::{SeenContainer, SeenPod};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use orlop_api::pod::init_containers;

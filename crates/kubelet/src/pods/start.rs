@@ -1,9 +1,9 @@
 //! Makes sandboxes and starts containers, as a plan says. No decisions here.
 use super::addresses;
 use super::agent::Agent;
-use super::decide::{Waiting, Which};
 use super::ephemeral::ephemeral_containers;
 use super::hooks;
+use super::plan::{Waiting, Which};
 use super::recursive;
 use super::stop::{Ending, own_signal, stop_container};
 use super::surroundings::Addresses;

@@ -5,8 +5,8 @@ mod containers;
 mod phase;
 
 use super::addresses;
-use super::decide::Waiting;
 use super::ephemeral::{as_container, ephemeral_containers};
+use super::plan::Waiting;
 use super::resize::Resizing;
 use super::resize::apply::canonical;
 use super::verdict::Verdict;

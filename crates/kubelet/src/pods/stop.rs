@@ -2,8 +2,8 @@
 //! then the sandbox (contract, node agent §10).
 use super::addresses;
 use super::agent::Agent;
-use super::decide::{FailedProbe, Kill, Which};
 use super::hooks;
+use super::plan::{FailedProbe, Kill, Which};
 use crate::runtime::seen::{SeenContainer, SeenPod};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Container, Pod};

@@ -19,8 +19,9 @@
 use super::addresses;
 use super::agent::Agent;
 use super::backoff::Backoff;
-use super::decide::{Plan, Situation, Waiting, Which, decide};
+use super::decide::{Situation, decide};
 use super::mailbox::{Mailbox, Stop, StopReason};
+use super::plan::{Plan, Waiting, Which};
 use super::repeated::Repeated;
 use super::resize::Resizing;
 use super::start::Sandbox;

@@ -3,8 +3,8 @@
 //! They may begin anew all the same: with the sandbox their init containers run again, whatever the restart policy says, and
 //! a runtime that lost its records knows of no end. An API server takes no such status (contract, API server §12.5), and
 //! with that nothing of what else is true of the pod by now.
-use crate::pods::decide::should_restart;
 use crate::pods::restart_all::may_happen;
+use crate::pods::restart_policy::should_restart;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodStatus};
 use orlop_api::pod::init_containers;
 use std::borrow::Cow;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::pods::plan::Waiting;
 use crate::runtime::seen::testing::{container, exited, running, sandbox};
 use jiff::SignedDuration;
 use serde_json::json;

@@ -1,5 +1,5 @@
 //! What to do so that running containers have what their pod was given. Pure.
-use crate::pods::decide::{Kill, Which};
+use crate::pods::plan::{Kill, Which};
 use crate::runtime::seen::{SeenContainer, SeenPod, SeenResources};
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 use orlop_api::pod::{init_containers, is_sidecar};

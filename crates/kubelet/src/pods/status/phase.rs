@@ -1,6 +1,6 @@
 //! How far a pod has got as a whole, from how far its containers have.
 use super::Facts;
-use crate::pods::decide::should_restart;
+use crate::pods::restart_policy::should_restart;
 use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStatus};
 use orlop_api::pod::{init_containers, is_sidecar};
 

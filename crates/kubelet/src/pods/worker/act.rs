@@ -3,7 +3,8 @@ use super::{Again, PULL_BACKOFF_MAX, PULL_LOOK_AFTER, RETRY_AFTER, Reading, Work
 use crate::images::{self, Look};
 use crate::pods::agent::Agent;
 use crate::pods::backoff::Backoff;
-use crate::pods::decide::{Plan, Waiting, Which, backoff_key};
+use crate::pods::decide::backoff_key;
+use crate::pods::plan::{Plan, Waiting, Which};
 use crate::pods::start::{self, Sandbox, Start};
 use crate::pods::stop;
 use crate::probes_view::ProbeView;

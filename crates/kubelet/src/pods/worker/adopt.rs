@@ -1,6 +1,6 @@
 //! Taking over a pod that runs already.
 use super::{ADOPTED_AGE, Worker};
-use crate::pods::decide::Which;
+use crate::pods::plan::Which;
 use crate::probes_view::ProbeView;
 use crate::runtime::seen::SeenState;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};

@@ -1,7 +1,7 @@
 //! What the runtime has of the pod: read when it may have changed, and only what may have.
 use super::Worker;
 use crate::metrics::Ended;
-use crate::pods::decide::Which;
+use crate::pods::plan::Which;
 use crate::runtime::read::{read_container, read_pod};
 use crate::runtime::seen::SeenPod;
 use futures::future::try_join_all;
