@@ -1,5 +1,5 @@
 //! Requests for certificates that somebody else signs: the key is made here and stays here.
-use crate::authority::holder;
+use crate::leaf::holder;
 use crate::{Leaf, LeafRequest, PkiError};
 use rcgen::KeyPair;
 

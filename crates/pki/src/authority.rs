@@ -1,5 +1,6 @@
-//! The certificate authority of a cluster, and the leaves it signs.
+//! The certificate authority of a cluster, which signs leaves.
 use crate::files::{self, Secrecy};
+use crate::leaf::{Leaf, LeafRequest, Usage, holder};
 use crate::{AUTHORITY_VALIDITY_YEARS, LEAF_VALIDITY_DAYS, PkiError, RENEW_BEFORE_DAYS, error, private_key};
 use jiff::{ToSpan, civil::Date, tz::TimeZone};
 use rcgen::{
@@ -10,47 +11,6 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-
-/// Who a client certificate speaks for: its common name and organisations.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    pub user: String,
-    pub groups: Vec<String>,
-}
-
-impl Identity {
-    pub fn new(user: impl Into<String>, groups: &[&str]) -> Self {
-        Self {
-            user: user.into(),
-            groups: groups.iter().map(ToString::to_string).collect(),
-        }
-    }
-}
-
-/// What a leaf may be used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Usage {
-    Client,
-    Server,
-    /// Both, as etcd's peers need.
-    ServerAndClient,
-}
-
-/// A leaf to be signed.
-#[derive(Clone, Debug)]
-pub struct LeafRequest {
-    pub identity: Identity,
-    pub usage: Usage,
-    pub dns_names: Vec<String>,
-    pub addresses: Vec<IpAddr>,
-}
-
-/// A signed certificate with its key, both PEM.
-#[derive(Clone)]
-pub struct Leaf {
-    pub certificate: String,
-    pub key: String,
-}
 
 /// A certificate authority: `<name>.crt` and `<name>.key` of a PKI directory.
 pub struct Authority {
@@ -371,28 +331,6 @@ fn create(common_name: &str) -> Result<(String, String), PkiError> {
     Ok((certificate.pem(), key.serialize_pem()))
 }
 
-/// What a certificate says of its holder: who that is, and under which names and addresses.
-pub(crate) fn holder(request: &LeafRequest) -> Result<CertificateParams, rcgen::Error> {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = distinguished_name(&request.identity);
-    for name in &request.dns_names {
-        let name = SanType::DnsName(name.as_str().try_into()?);
-        params.subject_alt_names.push(name);
-    }
-    let addresses = request.addresses.iter().copied();
-    params.subject_alt_names.extend(addresses.map(SanType::IpAddress));
-    Ok(params)
-}
-
-fn distinguished_name(identity: &Identity) -> DistinguishedName {
-    let mut name = DistinguishedName::new();
-    for group in &identity.groups {
-        name.push(DnType::OrganizationName, group.as_str());
-    }
-    name.push(DnType::CommonName, identity.user.as_str());
-    name
-}
-
 fn today() -> Date {
     jiff::Timestamp::now().to_zoned(TimeZone::UTC).date()
 }
@@ -413,6 +351,7 @@ fn set_validity(params: &mut CertificateParams, from: Date, until: Date) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Identity;
 
     fn server() -> LeafRequest {
         LeafRequest {

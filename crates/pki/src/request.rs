@@ -1,5 +1,6 @@
 //! Requests for certificates that others make: read, judged by what they ask for, and signed.
-use crate::authority::{Authority, Identity};
+use crate::authority::Authority;
+use crate::leaf::Identity;
 use crate::{PkiError, Usage};
 use rcgen::{CertificateSigningRequestParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType};
 use std::time::{Duration, SystemTime};
