@@ -2,6 +2,7 @@
 mod audit;
 mod authentication;
 mod cluster;
+mod controller_manager;
 mod etcd;
 mod hollow;
 mod inert;
@@ -17,11 +18,12 @@ pub use cluster::{
     ResetArgs, TokenArgs, TokenCommand, TokenCreateArgs, UpgradeApplyArgs, UpgradeArgs, UpgradeCommand,
     UpgradeStepArgs,
 };
+pub use controller_manager::ControllerManagerArgs;
 pub use etcd::{EtcdArgs, Retention, ServingTlsArgs, TlsVersion};
 pub use hollow::HollowArgs;
 pub use insight::{ClusterArgs, PlanArgs, Subject, WhyArgs};
 pub use manifests::{CheckArgs, DoctorArgs, Goal, Output, StatusArgs, WaitArgs};
-pub use parts::{ApiServerArgs, ControllerManagerArgs, FaceArgs, KubeletArgs, LeaderArgs, SchedulerArgs};
+pub use parts::{ApiServerArgs, FaceArgs, KubeletArgs, LeaderArgs, SchedulerArgs};
 pub use store::{
     BackupArgs, CompactArgs, EtcdTlsArgs, MigrateArgs, RepairArgs, RestoreArgs, ServeArgs, StoreArgs,
     StoreCommand, StoreDirArgs,
