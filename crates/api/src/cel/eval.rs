@@ -149,7 +149,7 @@ impl<'a> Frame<'_, 'a> {
                 let mut map = BTreeMap::new();
                 for (name, element) in fields {
                     if let Some(value) = self.element(element)? {
-                        map.insert(Key::String(super::value::unescape(name).into_owned()), value);
+                        map.insert(Key::String(super::property::unescape(name).into_owned()), value);
                     }
                 }
                 Ok(Value::map(map))

@@ -34,6 +34,7 @@ mod number;
 mod opaque;
 mod parse;
 mod program;
+mod property;
 mod schema;
 #[cfg(test)]
 mod tests;

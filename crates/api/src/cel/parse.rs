@@ -3,7 +3,7 @@ mod calls;
 
 use super::ast::{Element, Entry, Expr, Form, Literal};
 use super::lex::{Fault, Found, Token, tokens};
-use super::value::KEYWORDS;
+use super::property::KEYWORDS;
 use calls::{function, method, operator};
 
 /// Longest expression, in code points.

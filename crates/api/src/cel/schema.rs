@@ -1,6 +1,6 @@
 //! The types that a structural schema gives to its values.
+use super::property::escape;
 use super::types::{Object, Type};
-use super::value::KEYWORDS;
 use crate::structural::{Additional, Kind, Node};
 use std::sync::Arc;
 
@@ -56,18 +56,4 @@ fn object(node: &Node, name: &str, root: bool) -> Type {
         fields,
         open: false,
     }))
-}
-
-/// How expressions name a property; `None` if they can't.
-fn escape(property: &str) -> Option<String> {
-    if KEYWORDS.contains(&property) {
-        return Some(format!("__{property}__"));
-    }
-    let escaped = property
-        .replace("__", "__underscores__")
-        .replace('.', "__dot__")
-        .replace('-', "__dash__")
-        .replace('/', "__slash__");
-    let plain = escaped.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    (plain && !escaped.starts_with(|c: char| c.is_ascii_digit())).then_some(escaped)
 }

@@ -1,5 +1,5 @@
 //! How large values can be, by the schema of their place.
-use super::super::value::unescape;
+use super::super::property::unescape;
 use crate::structural::{Additional, Kind, Node};
 
 /// Largest request, in bytes: nothing in it is longer.
