@@ -148,10 +148,10 @@ mod tests {
     use ring::digest::{SHA256, digest};
     use tonic::Code;
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_snapshot_ends_with_its_checksum_in_a_message_of_its_own() {
+    /// With so many keys of two kilobytes.
+    async fn face_with_keys(count: usize) -> Face {
         let face = Face::new(EmbeddedStore::in_memory().unwrap(), Member::named("m"));
-        for number in 0..30 {
+        for number in 0..count {
             let put = PbPutRequest {
                 key: number.to_string().into_bytes(),
                 value: vec![7; 2000],
@@ -159,6 +159,12 @@ mod tests {
             };
             face.put_key(put).await.unwrap();
         }
+        face
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_snapshot_ends_with_its_checksum_in_a_message_of_its_own() {
+        let face = face_with_keys(30).await;
         let asked = Request::new(PbSnapshotRequest::default());
         let snapshot = face.snapshot(asked).await.unwrap().into_inner();
         let mut parts: Vec<PbSnapshotResponse> = snapshot.map(Result::unwrap).collect().await;
@@ -176,15 +182,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn snapshots_that_nobody_reads_are_few() {
-        let face = Face::new(EmbeddedStore::in_memory().unwrap(), Member::named("m"));
-        for number in 0..300 {
-            let put = PbPutRequest {
-                key: number.to_string().into_bytes(),
-                value: vec![7; 2000],
-                ..PbPutRequest::default()
-            };
-            face.put_key(put).await.unwrap();
-        }
+        let face = face_with_keys(300).await;
         let mut waiting = Vec::new();
         let refused = loop {
             match face.snapshot(Request::new(PbSnapshotRequest::default())).await {

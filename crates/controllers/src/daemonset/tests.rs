@@ -143,8 +143,8 @@ async fn c16_a_status_that_meets_a_conflict_is_written_once_more_and_no_more() {
     );
 }
 
-#[tokio::test]
-async fn c18_a_node_wakes_a_set_by_labels_and_taints_alone_and_when_its_pod_belongs_there_again() {
+/// One set that is known, and what wakes its controller.
+fn one_set() -> (Arc<Cache>, Arc<DaemonSets>, Triggers) {
     let cache = Arc::new(Cache::default());
     let (client, _) = server(|_, _, _| (500, Value::Null));
     let sets = DaemonSets::new(client, &cache);
@@ -153,6 +153,12 @@ async fn c18_a_node_wakes_a_set_by_labels_and_taints_alone_and_when_its_pod_belo
         .daemon_sets
         .store()
         .apply(serde_json::from_value(set()).unwrap());
+    (cache, sets, triggers)
+}
+
+#[tokio::test]
+async fn c18_a_node_wakes_a_set_by_labels_and_taints_alone_and_when_its_pod_belongs_there_again() {
+    let (cache, sets, triggers) = one_set();
     let pod = json!({"metadata": {"name": "d-1", "namespace": "ns", "uid": "p", "resourceVersion": "7",
         "labels": {"app": "d"}, "ownerReferences": [
             {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "uid": "d-uid", "controller": true}]},
@@ -200,14 +206,7 @@ async fn c18_a_node_wakes_a_set_by_labels_and_taints_alone_and_when_its_pod_belo
 /// Upstream's controller takes such a revision for the current one at its next sync, whatever that is for.
 #[tokio::test]
 async fn a_revision_that_appears_wakes_nobody_but_the_next_look_is_at_everything() {
-    let cache = Arc::new(Cache::default());
-    let (client, _) = server(|_, _, _| (500, Value::Null));
-    let sets = DaemonSets::new(client, &cache);
-    let triggers = Triggers::new(&cache, &sets.queue, &sets.dirty, &sets.awaited);
-    cache
-        .daemon_sets
-        .store()
-        .apply(serde_json::from_value(set()).unwrap());
+    let (_cache, sets, triggers) = one_set();
     let key = ObjectKey::new("ns", "d");
     sets.dirty.take(&key);
     let revision = json!({"metadata": {"name": "d-other", "namespace": "ns", "uid": "r", "resourceVersion": "7",
