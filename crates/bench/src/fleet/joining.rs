@@ -10,8 +10,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 const SETS: usize = 20;
-/// Nodes that join, one after the other.
+/// Nodes that join, one after the other,
 const JOINING: usize = 100;
+/// and how much later the next one does: in all that time every moment of a flap is met, not one of them.
+const EVERY: Duration = Duration::from_millis(250);
 
 pub async fn measure(program: &Path, nodes: usize) -> Result<()> {
     let mut cluster = Cluster::start(program).await?;
@@ -27,14 +29,17 @@ pub async fn measure(program: &Path, nodes: usize) -> Result<()> {
         .await?;
     }
     for number in 0..SETS {
-        // A hundredth is not ready at any moment: a node gets its pods when it is.
-        pods.nearly_bound(&format!("set{number:02}"), nodes, PATIENCE)
+        // A fleet at work, not one that is being filled. A hundredth is not ready at any moment: a node gets its pods when it is.
+        pods.nearly_running(&format!("set{number:02}"), nodes, PATIENCE)
             .await?;
     }
     let api: Api<Node> = Api::all(cluster.client.clone());
     let mut samples = Vec::new();
     let before = cluster.spent()?;
+    let mut next = tokio::time::interval(EVERY);
+    next.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     for number in 0..JOINING {
+        next.tick().await;
         let name = format!("joining-{number}");
         let node = json!({"metadata": {"name": name}, "status": {
             "allocatable": {"cpu": "4", "memory": "16Gi", "pods": "110"},

@@ -17,6 +17,8 @@ const BOUND: usize = 0;
 const ALL: usize = 1;
 /// Index: bound pods by node.
 const ON_NODE: usize = 2;
+/// Index: pods by the name of their DaemonSet, of those that run.
+const RUNNING: usize = 3;
 
 /// What is read of a pod.
 #[derive(Clone, Debug, Deserialize)]
@@ -99,7 +101,7 @@ pub struct Seen {
 
 impl Projection for Seen {
     type Object = ReadPod;
-    const INDEXES: usize = 3;
+    const INDEXES: usize = 4;
 
     fn project(pod: ReadPod) -> Self {
         Self {
@@ -112,6 +114,9 @@ impl Projection for Seen {
     fn index(&self, key: &ObjectKey, add: &mut dyn FnMut(usize, &str)) {
         let set = key.name.rsplit_once('-').map_or(&*key.name, |(set, _)| set);
         add(ALL, set);
+        if self.running {
+            add(RUNNING, set);
+        }
         if let Some(node) = &self.node {
             add(BOUND, set);
             add(ON_NODE, node);
@@ -181,10 +186,10 @@ impl Pods {
         })
     }
 
-    /// Until all but a fiftieth of so many pods of the DaemonSet are bound.
-    pub async fn nearly_bound(&self, set: &str, count: usize, limit: Duration) -> Result<()> {
-        let holds = |store: &Store<Seen>| store.count_by_index(BOUND, set) >= count - count / 50;
-        self.until("not all pods are bound", limit, holds).await
+    /// Until all but a fiftieth of so many pods of the DaemonSet run.
+    pub async fn nearly_running(&self, set: &str, count: usize, limit: Duration) -> Result<()> {
+        let holds = |store: &Store<Seen>| store.count_by_index(RUNNING, set) >= count - count / 50;
+        self.until("not all pods run", limit, holds).await
     }
 
     /// Until so many pods are bound to the node.
