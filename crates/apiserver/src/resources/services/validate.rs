@@ -182,7 +182,7 @@ fn port(service: &Value, number: usize) -> Vec<Cause> {
     if !name.is_empty() {
         causes.extend(invalid(&field("name"), name, names::check_dns_label(name)));
         if earlier.iter().any(|p| p["name"] == port["name"]) {
-            causes.push(duplicate(field("name"), &port["name"]));
+            causes.push(cause::duplicate(&field("name"), &port["name"]));
         }
     }
     if !is_port(&port["port"]) {

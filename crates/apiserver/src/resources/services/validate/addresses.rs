@@ -3,7 +3,6 @@
 use super::super::{
     SINGLE_STACK, cluster_address, cluster_ips, family_of, family_policy, has_cluster_ip, is_headless, text,
 };
-use super::duplicate;
 use crate::resources::validation::{address, list};
 use crate::status::{Cause, cause};
 use serde_json::{Value, json};
@@ -74,7 +73,7 @@ fn families(service: &Value) -> Vec<Cause> {
             causes.push(cause::unsupported(&field, name, FAMILIES));
         }
         if families[..number].contains(family) {
-            causes.push(duplicate(field, family));
+            causes.push(cause::duplicate(&field, family));
         }
     }
     let policy = text(service, "ipFamilyPolicy");
