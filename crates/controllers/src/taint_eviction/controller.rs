@@ -212,7 +212,6 @@ impl TaintEviction {
 
 #[cfg(test)]
 mod tests {
-    use http::Method;
     use serde_json::json;
 
     use super::*;
