@@ -1,12 +1,13 @@
 //! Answers of ranges, written once: from the store's pages into the message, without an object for each
 //! key in between.
+use crate::buffers::Buffers;
 use crate::range::{self, Shape};
 use crate::{Face, convert, errors, unary};
 use etcd_client::proto::{PbRangeRequest, PbRangeResponse, PbResponseHeader};
 use orlop_store::RangeRequest;
 use orlop_store::embedded::KeyVersion;
-use prost::bytes::{BufMut, Bytes, BytesMut};
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, int64};
+use prost::bytes::Bytes;
+use prost::encoding::WireType;
 use tonic::Status;
 
 /// Field numbers of etcd's RangeResponse,
@@ -22,8 +23,14 @@ const VERSION: u32 = 4;
 const VALUE: u32 = 5;
 const LEASE: u32 = 6;
 
+/// Of an answer with a key or two.
+const FIRST_BYTES: usize = 256;
+
 /// A message in the making, as it goes over the wire.
-struct Encoded(BytesMut);
+struct Encoded {
+    bytes: Vec<u8>,
+    buffers: Buffers,
+}
 
 impl Face {
     pub async fn encoded_range(&self, request: PbRangeRequest) -> Result<Bytes, Status> {
@@ -48,83 +55,103 @@ impl Face {
         let face = self.clone();
         let answer = self.store.range_with(
             asked,
-            move |revision| Encoded::begin(&face.header_at(revision)),
+            move |revision| Encoded::begin(&face.header_at(revision), face.buffers.clone()),
             move |encoded: &mut Encoded, version| encoded.key_value(&version, has_values),
         );
-        let (mut encoded, summary) = answer.await.map_err(errors::status)?;
-        encoded.end(summary.more, summary.count);
-        Ok(unary::finished(encoded.0))
+        let (encoded, summary) = answer.await.map_err(errors::status)?;
+        Ok(encoded.end(summary.more, summary.count))
     }
 }
 
 impl Encoded {
-    fn begin(header: &PbResponseHeader) -> Self {
-        let mut bytes = unary::framed(64);
+    fn begin(header: &PbResponseHeader, buffers: Buffers) -> Self {
+        let mut bytes = Vec::with_capacity(FIRST_BYTES);
+        bytes.resize(unary::PREFIX_BYTES, 0);
         prost::encoding::message::encode(HEADER, header, &mut bytes);
-        Self(bytes)
+        Self { bytes, buffers }
     }
 
     fn key_value(&mut self, version: &KeyVersion<'_>, has_value: bool) {
         let value = if has_value { version.value } else { &[] };
-        let numbers = [
-            (CREATE_REVISION, convert::number(version.create_revision.0)),
-            (MOD_REVISION, convert::number(version.mod_revision.0)),
-            (VERSION, convert::number(version.version)),
-        ];
-        let lease = version.lease.0;
-        let len = bytes_len(version.key)
-            + numbers
-                .iter()
-                .map(|(_, number)| number_len(*number))
-                .sum::<usize>()
-            + bytes_len(value)
-            + number_len(lease);
-        let out = &mut self.0;
-        out.reserve(len + 16);
-        encode_key(KVS, WireType::LengthDelimited, out);
-        encode_varint(len as u64, out);
-        put_bytes(KEY, version.key, out);
-        for (field, number) in numbers {
-            put_number(field, number, out);
+        let mut between = Few::default();
+        between.number(CREATE_REVISION, convert::number(version.create_revision.0));
+        between.number(MOD_REVISION, convert::number(version.mod_revision.0));
+        between.number(VERSION, convert::number(version.version));
+        between.length(VALUE, value.len());
+        let mut behind = Few::default();
+        behind.number(LEASE, version.lease.0);
+        let mut key = Few::default();
+        key.length(KEY, version.key.len());
+        let pieces = [key.get(), version.key, between.get(), value, behind.get()];
+        let length = pieces.iter().map(|piece| piece.len()).sum();
+        let mut front = Few::default();
+        front.length(KVS, length);
+        self.buffers.reserve(&mut self.bytes, front.get().len() + length);
+        self.bytes.extend_from_slice(front.get());
+        for piece in pieces {
+            self.bytes.extend_from_slice(piece);
         }
-        put_bytes(VALUE, value, out);
-        put_number(LEASE, lease, out);
     }
 
-    fn end(&mut self, more: bool, count: usize) {
-        put_number(MORE, i64::from(more), &mut self.0);
-        put_number(COUNT, count as i64, &mut self.0);
-    }
-}
-
-// As every implementation of the format, these leave out what has its default. All fields here have tags
-// of one byte.
-
-fn bytes_len(bytes: &[u8]) -> usize {
-    match bytes.len() {
-        0 => 0,
-        len => 1 + encoded_len_varint(len as u64) + len,
+    fn end(mut self, more: bool, count: usize) -> Bytes {
+        let mut rest = Few::default();
+        rest.number(MORE, i64::from(more));
+        rest.number(COUNT, count as i64);
+        self.bytes.extend_from_slice(rest.get());
+        unary::set_prefix(&mut self.bytes);
+        self.buffers.sent(self.bytes)
     }
 }
 
-fn put_bytes(field: u32, bytes: &[u8], out: &mut BytesMut) {
-    if !bytes.is_empty() {
-        encode_key(field, WireType::LengthDelimited, out);
-        encode_varint(bytes.len() as u64, out);
-        out.put_slice(bytes);
+/// Tags and numbers: of three fields, and a length.
+const FEW_BYTES_MAX: usize = 4 * 11;
+
+/// The bytes between those that are there already, put together before they are copied behind them. As every
+/// implementation of the format, it leaves out what has its default. All fields here have tags of one byte.
+struct Few {
+    bytes: [u8; FEW_BYTES_MAX],
+    length: usize,
+}
+
+impl Default for Few {
+    fn default() -> Self {
+        Self {
+            bytes: [0; FEW_BYTES_MAX],
+            length: 0,
+        }
     }
 }
 
-fn number_len(number: i64) -> usize {
-    match number {
-        0 => 0,
-        number => 1 + encoded_len_varint(number as u64),
+impl Few {
+    fn get(&self) -> &[u8] {
+        &self.bytes[..self.length]
     }
-}
 
-fn put_number(field: u32, number: i64, out: &mut BytesMut) {
-    if number != 0 {
-        int64::encode(field, &number, out);
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.length] = byte;
+        self.length += 1;
+    }
+
+    fn field(&mut self, field: u32, wire: WireType, mut number: u64) {
+        self.push((field << 3) as u8 | wire as u8);
+        while number >= 0x80 {
+            self.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.push(number as u8);
+    }
+
+    fn number(&mut self, field: u32, number: i64) {
+        if number != 0 {
+            self.field(field, WireType::Varint, number as u64);
+        }
+    }
+
+    /// In front of so many bytes.
+    fn length(&mut self, field: u32, length: usize) {
+        if length != 0 {
+            self.field(field, WireType::LengthDelimited, length as u64);
+        }
     }
 }
 

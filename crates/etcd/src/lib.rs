@@ -14,6 +14,7 @@
 mod alarms;
 mod auth;
 mod authority;
+mod buffers;
 mod calls;
 mod cluster;
 mod compression;
@@ -47,6 +48,7 @@ pub use listen::{Endpoint, EndpointError, Listener};
 pub use tls::{Tls, TlsFiles};
 
 use alarms::{Alarms, Quota};
+use buffers::Buffers;
 use etcd_client::proto::PbResponseHeader;
 use metrics::Counters;
 use orlop_store::Revision;
@@ -100,6 +102,7 @@ pub struct Face {
     /// The furthest compaction that was answered, -1 before the first.
     compacted: Arc<AtomicI64>,
     counters: Arc<Counters>,
+    buffers: Buffers,
     /// What the process costs.
     process: Arc<Registry>,
 }
@@ -116,6 +119,7 @@ impl Face {
             alarms: Arc::default(),
             compacted: Arc::new(AtomicI64::new(-1)),
             counters: Arc::default(),
+            buffers: Buffers::default(),
             process: Arc::new(metrics::process()),
         };
         face.in_cluster(CLUSTER_TOKEN)

@@ -144,9 +144,14 @@ pub fn framed(capacity: usize) -> BytesMut {
 
 /// With the prefix written into its place.
 pub fn finished(mut bytes: BytesMut) -> Bytes {
+    set_prefix(&mut bytes);
+    bytes.freeze()
+}
+
+/// Writes the prefix into its place, in front of a message.
+pub fn set_prefix(bytes: &mut [u8]) {
     let length = (bytes.len() - PREFIX_BYTES) as u32;
     bytes[1..PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
-    bytes.freeze()
 }
 
 /// The body of a response.
