@@ -1,5 +1,6 @@
 //! Connections: gRPC by its services, and the plain paths that etcd's users probe ([`plain`]).
 use crate::authority::Authority;
+use crate::gathering::Gathering;
 use crate::listen::{Answers, Listener, Socket};
 use crate::pings::Pings;
 use crate::streams::Streams;
@@ -120,7 +121,8 @@ async fn connection(
 ) -> Ended {
     let streams_of_a_connection = face.limits.streams_of_a_connection;
     let keep_alive = face.limits.keep_alive;
-    let stream = traffic::counted(stream, face.counters.clone());
+    let gathering = Gathering::new(stream);
+    let stream = traffic::counted(gathering.clone(), face.counters.clone());
     let stream = Pings::new(Authority::new(stream), face.limits.ping_interval_min);
     // Shared as one: a call would otherwise take and give back a dozen counts, of which some are all connections'.
     let services = Arc::new(Services::new(face));
@@ -162,7 +164,7 @@ async fn connection(
             }
         }
     };
-    streams.run(served).await
+    gathering.run(streams.run(served)).await
 }
 
 /// The services of one connection.

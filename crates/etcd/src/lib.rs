@@ -23,6 +23,7 @@ mod downgrade;
 mod encoded;
 mod errors;
 mod frames;
+mod gathering;
 mod gateway;
 mod health;
 mod http;
