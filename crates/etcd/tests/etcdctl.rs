@@ -194,7 +194,15 @@ fn masked(text: &str, key: &str) -> String {
     for part in parts {
         out.push_str(key);
         out.push('N');
-        out.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.'));
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+        // How long it took may be any number of any unit.
+        let units: &[&str] = if key == "took = " {
+            &["µs", "ms", "s"]
+        } else {
+            &[]
+        };
+        let unit = units.iter().find_map(|unit| rest.strip_prefix(unit));
+        out.push_str(unit.unwrap_or(rest));
     }
     out
 }

@@ -178,16 +178,20 @@ async fn a_watch_from_before_history_and_one_of_nothing_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watch_of_what_is_yet_to_come_is_no_further_than_the_store() {
+async fn a_watch_of_what_is_yet_to_come_is_told_of_progress_when_the_store_has_come_there() {
     let api = Api::new(Limits {
         progress: Progress::Every(Duration::from_millis(20)),
         ..Limits::default()
     });
-    let asked = r#"{"create_request":{"key":"YQ==","start_revision":"1000","progress_notify":true}}"#;
+    let asked = r#"{"create_request":{"key":"YQ==","start_revision":"3","progress_notify":true}}"#;
     let mut watch = api.post("/v3/watch", asked).await;
     assert_eq!(line(&mut watch).await["result"]["created"], json!(true));
+    for _ in 0..2 {
+        api.ask("/v3/kv/put", json!({"key": "Yg==", "value": "Yg=="}))
+            .await;
+    }
     let progress = line(&mut watch).await;
-    assert_eq!(progress["result"]["header"]["revision"], json!("1"), "{progress}");
+    assert_eq!(progress["result"]["header"]["revision"], json!("3"), "{progress}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
