@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
     ContainerStatus, ContainerUser, LinuxContainerUser, VolumeMount, VolumeMountStatus,
 };
+use orlop_api::names::cut;
 use orlop_api::pod::{init_containers, is_sidecar};
 
 /// Bytes that the last words of all containers of a pod may have together.
@@ -20,10 +21,9 @@ pub fn share_last_words(lists: [&mut [ContainerStatus]; 3]) {
         for state in [&mut status.state, &mut status.last_state] {
             let ended = state.as_mut().and_then(|state| state.terminated.as_mut());
             let message = ended.and_then(|ended| ended.message.as_mut());
-            if let Some(message) = message.filter(|message| message.len() > share) {
-                let mut ends = (0..=share).rev();
-                let end = ends.find(|end| message.is_char_boundary(*end));
-                message.truncate(end.unwrap_or(0));
+            if let Some(message) = message {
+                let end = cut(message, share).len();
+                message.truncate(end);
             }
         }
     }
