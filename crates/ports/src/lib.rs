@@ -43,10 +43,15 @@ mod tests {
     fn no_port_is_given_twice_and_none_that_is_listened_on() {
         let first = free_port();
         let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, first + 1));
-        let _taken_over_ipv6 = TcpListener::bind((Ipv6Addr::LOCALHOST, first + 2));
+        let taken_over_ipv6 = TcpListener::bind((Ipv6Addr::LOCALHOST, first + 2));
         let second = free_port();
-        let used = first..=first + 2;
-        assert!(!used.contains(&second), "{first} {second}");
+        // Where there is no IPv6, that one is free.
+        let last = if taken_over_ipv6.is_ok() {
+            first + 2
+        } else {
+            first + 1
+        };
+        assert!(!(first..=last).contains(&second), "{first} {second}");
         assert!((12_000..30_000).contains(&second));
     }
 }
