@@ -201,6 +201,7 @@ impl Member<'_> {
     /// Writes the agent's configuration and flags.
     pub fn kubelet(&self, shared: &Value, control_plane: bool) -> Result<(), ClusterError> {
         let document = self.configuration(shared)?;
+        files::private_directory(&self.layout.kubelet())?;
         files::write_private(&self.layout.kubelet_config(), &yaml::write(&document)?)?;
         if let Some(subnet) = self.pod_subnet {
             files::write_public(&self.layout.pod_subnet(), &format!("{subnet}\n"))?;
@@ -227,6 +228,7 @@ mod tests {
     use super::*;
     use crate::testing::plane;
     use serde_json::json;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn an_agents_configuration_follows_what_all_share_and_keeps_what_is_the_nodes() {
@@ -283,6 +285,15 @@ mod tests {
         let error = unfit.rehearse(&shared, true).unwrap_err().to_string();
         assert!(error.contains("etcd.yaml"), "{error}");
         unfit.rehearse(&shared, false).unwrap();
+    }
+
+    #[test]
+    fn the_agents_directory_is_made_for_root_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let plane = plane(ClusterConfig::new("v1.36.0"), directory.path());
+        plane.kubelet().unwrap();
+        let made = plane.layout.kubelet().metadata().unwrap();
+        assert_eq!(made.permissions().mode() & 0o777, 0o700);
     }
 
     #[test]

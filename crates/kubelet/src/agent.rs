@@ -1,5 +1,5 @@
 //! Puts the agent's tasks together.
-mod directories;
+pub mod directories;
 
 use crate::config::KubeletConfiguration;
 use crate::environment::local::LocalObjects;

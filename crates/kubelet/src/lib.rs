@@ -70,7 +70,7 @@ pub mod upkeep;
 pub mod volumes;
 mod whole;
 
-pub use agent::{Config, KubeletError, Shared, run_with};
+pub use agent::{Config, KubeletError, Shared, directories, run_with};
 pub use images::{ProviderError, Providers};
 pub use probes_view::{ProbeKind, ProbeNews, ProbeView};
 pub use run::{RunError, run};

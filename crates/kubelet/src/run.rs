@@ -1,5 +1,5 @@
 //! An agent with all that is around it: the pods' surroundings, the Node object and the server.
-use crate::agent::{Config, KubeletError, Shared, run_with};
+use crate::agent::{Config, KubeletError, Shared, directories, run_with};
 use crate::cgroups::{Cgroups, MOUNT_POINT};
 use crate::config::configz;
 use crate::devices::Devices;
@@ -110,6 +110,8 @@ pub async fn run(
         socket: config.control_socket.clone(),
     };
     let serving = server::bind(&configuration, tls, context).await?;
+    // Before anything is put into it.
+    directories::make(&config.root_dir)?;
     // A task of its own ends with whichever of the others ends first.
     let shutdown = shutdown.child_token();
     let _end = shutdown.clone().drop_guard();

@@ -11,6 +11,7 @@ use orlop_ports::free_port;
 use orlop_store::embedded::{EmbeddedStore, Options};
 use serde_json::json;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -173,6 +174,10 @@ async fn a58_n11_static_pod_gets_its_surroundings_and_gives_them_back() {
     let df = read(&shared.join("df"));
     assert_eq!(df.split_whitespace().nth(1), Some("4096"), "{df}");
 
+    for directory in ["kubelet", "kubelet/pods"] {
+        let mode = node.path(directory).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o750, "{directory}");
+    }
     let directories: Vec<_> = std::fs::read_dir(node.path("kubelet/pods"))
         .unwrap()
         .flatten()

@@ -11,11 +11,11 @@ use k8s_openapi::api::core::v1::Taint;
 use orlop_api::taints;
 use orlop_cri::images::Archives;
 use orlop_cri::{Endpoint, Remote};
-use orlop_kubelet::Providers;
 use orlop_kubelet::certificates::{ClientCertificate, ClientOptions, ServingCertificate};
 use orlop_kubelet::config::KubeletConfiguration;
 use orlop_kubelet::metrics::Metrics;
 use orlop_kubelet::node::cloud;
+use orlop_kubelet::{Providers, directories};
 use orlop_pki::{Authority, Identity, LeafRequest, Pair, ServingFiles, Usage};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -68,6 +68,8 @@ pub async fn kubelet_with(arguments: KubeletArgs, archives: Option<Arc<dyn Archi
     });
     let remote = Remote::connect_within(&Endpoint::parse(&endpoint)?, RUNTIME_PATIENCE).await?;
     let kubelet_root = arguments.root_dir.clone().unwrap_or_else(|| root.kubelet());
+    // Before certificates are put into it.
+    directories::make(&kubelet_root)?;
     let cert_dir = arguments
         .cert_dir
         .clone()
