@@ -3,6 +3,7 @@
 use crate::control_plane::ControlPlane;
 use crate::extras::Ignored;
 use crate::{ClusterError, etcd, yaml};
+use orlop_oci::reference;
 use serde_json::{Value, json};
 
 impl ControlPlane {
@@ -18,7 +19,7 @@ impl ControlPlane {
             .and_then(Value::as_str);
         let mut plane = self.clone();
         // The flags are those that it knows.
-        if let Some((_, tag)) = image.and_then(|image| image.rsplit_once(':')) {
+        if let Some(tag) = image.and_then(reference::tag) {
             tag.clone_into(&mut plane.cluster.etcd_tag);
         }
         let mut manifest = plane.bare("etcd", &etcd::told(&present).initial)?;
@@ -60,6 +61,19 @@ mod tests {
             let present = of_tag("3.5.21-0").manifest("etcd", &members).unwrap();
             let anew = of_tag("3.6.6-0").etcd_anew(&present).unwrap();
             assert_eq!(anew, present);
+        }
+    }
+
+    #[test]
+    fn an_etcd_that_runs_keeps_its_flags_where_its_image_is_told_by_a_digest_too() {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let none = InitialCluster::default();
+        let usual = of_tag("3.5.21-0").manifest("etcd", &none).unwrap();
+        for (image, said) in [(":3.5.21-0@", "3.6.6-0"), ("@", "3.5.21-0")] {
+            let present = usual.replace(":3.5.21-0", &format!("{image}{digest}"));
+            let anew = of_tag(said).etcd_anew(&present).unwrap();
+            let read = |text: &str| yaml::read("it", text).unwrap();
+            assert_eq!(read(&anew), read(&present), "{image}");
         }
     }
 
