@@ -1,5 +1,5 @@
-//! The node's own object: registration ([`register`]), status ([`status`], pure), lease ([`lease`]), and what the machine
-//! ([`machine`]) and its runtime ([`runtime`]) are, or its cloud says ([`cloud`]).
+//! The node's own object: registration ([`register`]), status ([`status`], and what is posted of it: [`post`]; both pure),
+//! lease ([`lease`]), and what the machine ([`machine`]) and its runtime ([`runtime`]) are, or its cloud says ([`cloud`]).
 //!
 //! | task | listens to | emits |
 //! |---|---|---|
@@ -10,6 +10,7 @@ pub mod cloud;
 mod lease;
 mod machine;
 mod pod_cidr;
+mod post;
 mod register;
 mod runtime;
 pub mod state;
@@ -299,7 +300,7 @@ impl<'a> Keeper<'a> {
             return false;
         };
         // A later one that agrees makes good an earlier one that was under way when this was posted.
-        self.overruled = status::is_overruled(posted, shown).then(|| shown.clone());
+        self.overruled = post::is_overruled(posted, shown).then(|| shown.clone());
         self.overruled.is_some() && at.elapsed() >= INSIST_PAUSE
     }
 
@@ -336,7 +337,7 @@ impl<'a> Keeper<'a> {
         let wanted = status::node_status(&facts, previous, Timestamp::now());
         let shown = own.as_ref().and_then(|node| node.status.as_ref());
         let wanted = cloud::left_to_it(&context.configuration, shown, wanted);
-        let given = shown.map_or_else(BTreeMap::new, |shown| status::given_by_others(shown, &wanted));
+        let given = shown.map_or_else(BTreeMap::new, |shown| post::given_by_others(shown, &wanted));
         let report = context.configuration.node_status_report_frequency.0;
         match &self.posted {
             None => {
@@ -361,7 +362,7 @@ impl<'a> Keeper<'a> {
                 });
             }
             Some((posted, at))
-                if self.overruled.is_none() && !status::differs(posted, &wanted) && at.elapsed() < report =>
+                if self.overruled.is_none() && !post::differs(posted, &wanted) && at.elapsed() < report =>
             {
                 return Ok(());
             }

@@ -1,6 +1,6 @@
 //! Makes sure the Node object exists, with the labels every agent vouches for (contract, node agent §20.1).
 use super::NodeContext;
-use super::{cloud, status};
+use super::{cloud, post};
 use crate::in_time::within;
 use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -135,7 +135,7 @@ pub async fn patch_status(
     let nodes: Api<Node> = Api::all(context.client.clone());
     let (parameters, patch) = (
         PatchParams::default(),
-        Patch::Strategic(status::patch(wanted, given)),
+        Patch::Strategic(post::patch(wanted, given)),
     );
     let patched = nodes.patch_status(&context.node_name, &parameters, &patch);
     in_time(context, patched).await

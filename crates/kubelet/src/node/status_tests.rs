@@ -1,6 +1,8 @@
 //! Statuses of a machine with 2 cores, 8 GiB of memory and a disk of 100 GiB.
 use super::super::machine::Disk;
+use super::super::post::{differs, given_by_others, is_overruled, patch};
 use super::*;
+use serde_json::{Value, json};
 
 fn machine() -> Machine {
     Machine {
