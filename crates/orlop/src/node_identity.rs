@@ -3,6 +3,7 @@ use crate::commands::apiserver::authorities;
 use crate::paths::Root;
 use anyhow::{Context, Result};
 use orlop_apiserver::TrustedAuthorities;
+use orlop_kubelet::directories;
 use orlop_pki::{
     Authority, FollowedAuthority, Identity, Kubeconfig, LeafRequest, Pair, Presented, ServingFiles,
     TlsLimits, Usage, server_config_presenting,
@@ -87,6 +88,8 @@ impl NodeIdentity {
             vec![node_name.to_owned(), "localhost".to_owned()],
             addresses,
         );
+        // The agent's certificate is the first thing in its directory.
+        directories::make(&root.kubelet())?;
         authority.ensure_leaf_in(&root.kubelet().join("pki"), "kubelet", &request)?;
         let url = format!("https://{}", advertised(bound));
         for (file, identity) in [
@@ -167,5 +170,20 @@ impl NodeIdentity {
         };
         ServingFiles::open_within(vec![pair], vec![root.pki().join("ca.crt")], limits)
             .context("the node agent's certificate")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_agents_directory_is_not_for_everybody_on_the_machine() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(Some(dir.path())).unwrap();
+        NodeIdentity::ensure(&root, "n1", "127.0.0.1:6443".parse().unwrap()).unwrap();
+        let made = root.kubelet().metadata().unwrap();
+        assert_eq!(made.permissions().mode() & 0o777, 0o750);
     }
 }
