@@ -21,6 +21,10 @@ impl Cidr {
     /// What a text says; none if it is no range.
     pub fn read(text: &str) -> Option<Self> {
         let (address, prefix) = text.split_once('/')?;
+        // `+8` is a number as well.
+        if !prefix.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
         let range = Self {
             address: address.parse().ok()?,
             prefix: prefix.parse().ok()?,
@@ -91,6 +95,7 @@ mod tests {
             "10.0.0.0/8/8",
             "x/8",
             "10.0.0.0/",
+            "10.0.0.0/+8",
             "/8",
         ] {
             assert_eq!(Cidr::read(bad), None, "{bad}");

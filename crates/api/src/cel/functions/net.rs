@@ -128,6 +128,6 @@ fn parse_ip(text: &str) -> Option<IpAddr> {
 fn parse_cidr(text: &str) -> Option<Cidr> {
     let (address, prefix) = text.rsplit_once('/')?;
     parse_ip(address)?;
-    let is_plain = prefix.bytes().all(|b| b.is_ascii_digit()) && (prefix == "0" || !prefix.starts_with('0'));
+    let is_plain = prefix == "0" || !prefix.starts_with('0');
     Cidr::read(text).filter(|_| is_plain)
 }
