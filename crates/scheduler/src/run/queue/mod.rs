@@ -5,6 +5,8 @@
 //! relevant to a pod confined to one node is what happens to that node. Where nobody is active, one
 //! that backs off because something relevant happened is tried before its time.
 
+mod backoff;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -12,6 +14,8 @@ use std::time::Duration;
 
 use orlop_client::informer::ObjectKey;
 use tokio::time::Instant;
+
+use backoff::Backoff;
 
 /// Pause after the first failed attempt, doubling.
 pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
@@ -85,24 +89,19 @@ pub struct Queue {
     arrivals: u64,
     /// How many of `due` are backing off.
     backing_off: usize,
-    /// For whom the cluster was looked at last, and whether something that may help has happened since.
-    looked_for: Option<(ObjectKey, bool)>,
+    /// For whom the cluster was looked at last.
+    looked_for: Option<Looked>,
     backoff: Backoff,
 }
 
-/// Pauses after failed attempts.
-#[derive(Debug, Clone, Copy)]
-struct Backoff {
-    min: Duration,
-    max: Duration,
-}
-
-impl Backoff {
-    fn after(self, attempts: u32) -> Duration {
-        self.min
-            .saturating_mul(2u32.saturating_pow(attempts.saturating_sub(1).min(16)))
-            .min(self.max)
-    }
+/// What has happened since the cluster was looked at for a pod.
+#[derive(Debug)]
+struct Looked {
+    pod: ObjectKey,
+    /// Something that may help it.
+    happened: bool,
+    /// Something to other pods: that it minds them may be found only now.
+    happened_to_pods: bool,
 }
 
 impl Default for Queue {
@@ -280,7 +279,11 @@ impl Queue {
     /// The cluster is looked at for the pod that is being tried. What happens from here on, while others are asked about it,
     /// isn't part of what was seen.
     pub fn looked_for(&mut self, pod: &ObjectKey) {
-        self.looked_for = Some((pod.clone(), false));
+        self.looked_for = Some(Looked {
+            pod: pod.clone(),
+            happened: false,
+            happened_to_pods: false,
+        });
     }
 
     /// When the next pod becomes active by itself.
@@ -290,11 +293,13 @@ impl Queue {
 
     /// The pod fits nowhere: it waits until something relevant happens, unless that has happened by now.
     pub fn unschedulable(&mut self, pod: &ObjectKey, now: Instant) {
-        let seen = self.looked_for.take_if(|(looked_for, _)| looked_for == pod);
+        let seen = self.looked_for.take_if(|looked| looked.pod == *pod);
+        let minds = self.company.contains(pod);
+        let happened = seen.is_some_and(|seen| seen.happened || (minds && seen.happened_to_pods));
         let waiter = self.waiters.get(pod);
         // It changed while it was being tried: another pod than the one that was looked at waits now.
         let is_another = waiter.is_some_and(|waiter| waiter.state != State::Trying);
-        if is_another || seen.is_some_and(|(_, happened)| happened) {
+        if is_another || happened {
             return self.back_off(pod, now);
         }
         self.failed(pod, now, |_| State::Waiting(now + WAIT_MAX));
@@ -343,12 +348,12 @@ impl Queue {
 
     /// The same, where that helps only those of whom `helps` says so.
     pub fn happened_on_for(&mut self, node: &str, now: Instant, helps: impl Fn(&ObjectKey) -> bool) {
-        if let Some((pod, happened)) = &mut self.looked_for {
+        if let Some(looked) = &mut self.looked_for {
             let may_go_there = |waiter: &Waiter| {
                 let names = waiter.confined_to.as_ref();
                 names.is_none_or(|names| names.iter().any(|name| **name == *node))
             };
-            *happened |= self.waiters.get(pod).is_some_and(may_go_there) && helps(pod);
+            looked.happened |= self.waiters.get(&looked.pod).is_some_and(may_go_there) && helps(&looked.pod);
         }
         let there = self.by_node.get(node).into_iter().flatten();
         let there = self.anywhere.iter().chain(there).filter(|&pod| helps(pod));
@@ -360,8 +365,8 @@ impl Queue {
     /// are any.
     pub fn happened_to_a_pod(&mut self, now: Instant) -> bool {
         let helped: Vec<ObjectKey> = self.company.iter().cloned().collect();
-        if let Some((pod, happened)) = &mut self.looked_for {
-            *happened |= self.company.contains(pod);
+        if let Some(looked) = &mut self.looked_for {
+            looked.happened_to_pods = true;
         }
         self.help(helped, now)
     }

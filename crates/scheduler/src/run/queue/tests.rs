@@ -164,6 +164,10 @@ fn what_happens_while_others_are_asked_about_a_pod_is_not_lost() {
     let to_a_pod = |queue: &mut Queue, now| {
         queue.happened_to_a_pod(now);
     };
+    let to_a_pod_that_keeps_it_away = |queue: &mut Queue, now| {
+        queue.happened_to_a_pod(now);
+        queue.minds_others(&key("p"));
+    };
     let confined_to = |node: &str| Some(vec![node.into()]);
     assert_eq!(state_after(None, false, |_, _| {}), waits, "it was seen before");
     assert_eq!(state_after(None, false, on_a), backs_off);
@@ -171,6 +175,8 @@ fn what_happens_while_others_are_asked_about_a_pod_is_not_lost() {
     assert_eq!(state_after(confined_to("b"), false, on_a), waits);
     assert_eq!(state_after(None, false, to_a_pod), waits);
     assert_eq!(state_after(None, true, to_a_pod), backs_off);
+    let kept_away = state_after(confined_to("b"), false, to_a_pod_that_keeps_it_away);
+    assert_eq!(kept_away, backs_off);
 }
 
 #[test]
