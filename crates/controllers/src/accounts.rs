@@ -101,14 +101,6 @@ pub fn of_endpoints(_: &Method, path: &str) -> &'static str {
     }
 }
 
-/// Whose nodes are; upstream's reads their Leases out of its cache only.
-pub fn of_nodes(method: &Method, path: &str) -> &'static str {
-    match *method == Method::GET && path.contains("/leases/") {
-        true => "generic-garbage-collector",
-        false => "node-controller",
-    }
-}
-
 /// Whose disruption budgets are; upstream's reads pods out of its cache only.
 pub fn of_budgets(method: &Method, path: &str) -> &'static str {
     match *method == Method::GET && path.contains("/pods/") {
@@ -174,13 +166,5 @@ mod tests {
         ] {
             assert_eq!(of_budgets(&method, path), account, "{method} {path}");
         }
-    }
-
-    #[test]
-    fn a_lease_is_read_by_who_may_read_it_and_all_else_of_nodes_is_their_own() {
-        let lease = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n";
-        assert_eq!(of_nodes(&Method::GET, lease), "generic-garbage-collector");
-        let events = "/api/v1/namespaces/default/events";
-        assert_eq!(of_nodes(&Method::POST, events), "node-controller");
     }
 }

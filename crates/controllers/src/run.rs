@@ -176,7 +176,7 @@ async fn run_on(
             => BootstrapTokens::new(clients.by(accounts::of_bootstrap_tokens), &cache);
         endpoints: kept.any() => ServiceEndpoints::new(clients.by(accounts::of_endpoints), &cache, kept);
         node_lifecycle: selection.runs("node-lifecycle-controller")
-            => NodeLifecycle::new(clients.by(accounts::of_nodes), &cache, config.nodes);
+            => NodeLifecycle::new(clients.of("node-controller"), client.clone(), &cache, config.nodes);
         node_ttl: selection.runs("ttl-controller") => NodeTtl::new(clients.only("ttl-controller"), &cache);
         node_gates: true => NodeGates::new(clients.of("node-controller"), &cache);
         taint_eviction: selection.runs("taint-eviction-controller")

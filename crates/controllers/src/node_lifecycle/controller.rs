@@ -50,6 +50,7 @@ pub struct NodeLifecycle {
     grace: Grace,
     pace: Pace,
     client: kube::Client,
+    reader: kube::Client,
     cache: Weak<Cache>,
     recorder: Recorder,
     queue: Arc<WorkQueue<ObjectKey>>,
@@ -66,8 +67,14 @@ struct State {
 }
 
 impl NodeLifecycle {
-    /// Registers the handlers at `cache`, which must not have been started yet.
-    pub fn new(client: kube::Client, cache: &Arc<Cache>, config: NodeLifecycleConfig) -> Arc<Self> {
+    /// Registers the handlers at `cache`, which must not have been started yet. `reader` may list Leases, which upstream's
+    /// role of who writes nodes doesn't allow.
+    pub fn new(
+        client: kube::Client,
+        reader: kube::Client,
+        cache: &Arc<Cache>,
+        config: NodeLifecycleConfig,
+    ) -> Arc<Self> {
         let this = Arc::new(Self {
             grace: config.grace,
             pace: config.pace,
@@ -76,6 +83,7 @@ impl NodeLifecycle {
             queue: cache.queue("node_lifecycle_controller"),
             pods: PodsOfNodes::new(client.clone(), cache),
             client,
+            reader,
             state: Mutex::default(),
         });
         let on = Arc::downgrade(&this);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
+use kube::api::ListParams;
 use orlop_client::informer::{Lean, ObjectKey, Projection};
 use tokio::time::Instant;
 
@@ -13,9 +14,12 @@ use crate::cache::{Cache, LeaseView, NODE_LEASES};
 impl NodeLifecycle {
     /// Whether the server has a renewal that the watch of Leases is behind of: then that is late, and the node is well.
     pub(super) async fn is_renewed(&self, cache: &Cache, name: &Arc<str>) -> bool {
-        let api: Api<Lease> = Api::namespaced(self.client.clone(), NODE_LEASES);
+        let api: Api<Lease> = Api::namespaced(self.reader.clone(), NODE_LEASES);
+        // Controllers may list everything, and get little.
+        let only_its = ListParams::default().fields(&format!("metadata.name={name}"));
         // Without an answer it stays with what was shown.
-        let Ok(Some(lease)) = api.get_opt(name).await else {
+        let found = api.list(&only_its).await.ok();
+        let Some(lease) = found.and_then(|found| found.items.into_iter().next()) else {
             return false;
         };
         let renewed = LeaseView::project(Lean(lease)).renewed;

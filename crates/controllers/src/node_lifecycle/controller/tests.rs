@@ -6,17 +6,24 @@ use orlop_client::informer::Lean;
 use super::*;
 use crate::testing::server;
 
-const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/n";
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+
+/// A list of Leases, as a server answers it.
+fn leases(items: serde_json::Value) -> (u16, serde_json::Value) {
+    let list =
+        json!({"apiVersion": "coordination.k8s.io/v1", "kind": "LeaseList", "metadata": {}, "items": items});
+    (200, list)
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_node_whose_renewals_are_shown_late_is_not_given_up() {
-    let (client, asked) = server(|method, path, body| match (method, path) {
+    let (reader, read) = server(|method, path, _| match (method, path) {
+        (&Method::GET, LEASES) => leases(json!([{"metadata": {"name": "n"},
+            "spec": {"renewTime": "2026-01-01T00:00:40.000000Z"}}])),
+        _ => panic!("{method} {path}"),
+    });
+    let (client, written) = server(|method, path, body| match (method, path) {
         (_, path) if path.contains("/events") => (200, body),
-        (&Method::GET, LEASE) => (
-            200,
-            json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "n"},
-                "spec": {"renewTime": "2026-01-01T00:00:40.000000Z"}}),
-        ),
         (&Method::PATCH, "/api/v1/nodes/n/status") => (
             200,
             json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}}),
@@ -24,7 +31,7 @@ async fn a_node_whose_renewals_are_shown_late_is_not_given_up() {
         _ => panic!("{method} {path}"),
     });
     let cache = Arc::new(Cache::default());
-    let lifecycle = NodeLifecycle::new(client, &cache, NodeLifecycleConfig::default());
+    let lifecycle = NodeLifecycle::new(client, reader, &cache, NodeLifecycleConfig::default());
     let node = json!({"metadata": {"name": "n", "uid": "n", "resourceVersion": "7"}, "status": {"conditions": [
         {"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:00Z"}]}});
     let changes = cache
@@ -32,17 +39,14 @@ async fn a_node_whose_renewals_are_shown_late_is_not_given_up() {
         .store()
         .apply(Lean(serde_json::from_value(node).unwrap()));
     changes.iter().for_each(|change| lifecycle.node(change));
-    let methods = || -> Vec<Method> {
-        let asked = asked.lock().unwrap();
-        asked.iter().map(|(method, ..)| method.clone()).collect()
-    };
+    let asked = || (read.lock().unwrap().len(), written.lock().unwrap().len());
     let name: Arc<str> = "n".into();
     tokio::time::advance(Duration::from_secs(51)).await;
     lifecycle.give_up(&name).await.unwrap();
-    assert_eq!(methods(), [Method::GET], "its Lease says that it lives");
+    assert_eq!(asked(), (1, 0), "its Lease says that it lives");
     tokio::time::advance(Duration::from_secs(51)).await;
     lifecycle.give_up(&name).await.unwrap();
-    assert_eq!(methods(), [Method::GET, Method::GET, Method::PATCH]);
+    assert_eq!(asked(), (2, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -53,14 +57,11 @@ async fn a_verdict_is_about_the_node_as_it_was_seen_and_only_while_it_is_silent(
             409,
             json!({"kind": "Status", "status": "Failure", "reason": "Conflict", "code": 409, "message": "changed"}),
         ),
-        (&Method::GET, LEASE) => (
-            404,
-            json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404, "message": "none"}),
-        ),
+        (&Method::GET, LEASES) => leases(json!([])),
         _ => panic!("{method} {path}"),
     });
     let cache = Arc::new(Cache::default());
-    let lifecycle = NodeLifecycle::new(client, &cache, NodeLifecycleConfig::default());
+    let lifecycle = NodeLifecycle::new(client.clone(), client, &cache, NodeLifecycleConfig::default());
     let node = json!({"metadata": {"name": "n", "uid": "n", "resourceVersion": "7"}, "status": {"conditions": [
         {"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:00Z"}]}});
     let changes = cache
