@@ -57,6 +57,10 @@ impl Scheduler {
                 Met::Made { claim, .. } => self.world.forget_selection(claim),
             }
         }
+        if !met.is_empty() {
+            // Others may have waited for what was promised, also where the pod is gone and gives nothing back.
+            self.volumes_changed(true);
+        }
         if self.take_back(pod) {
             if !met.is_empty() || pending.nominated.is_some() {
                 self.forget_room(&pod.key, &pod.uid).await;
@@ -152,5 +156,64 @@ impl Scheduler {
         drop(state);
         self.changed.notify_one();
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::{Request, Response, StatusCode};
+    use kube::client::Body;
+    use orlop_client::informer::Store;
+    use orlop_metrics::PartMetrics;
+    use serde_json::json;
+
+    use super::*;
+    use crate::extender::Extenders;
+    use crate::profile::Options;
+
+    /// A client of a server that has nothing.
+    fn nobody() -> kube::Client {
+        let service = tower::service_fn(|_: Request<Body>| async {
+            let status = json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404});
+            let mut response = Response::new(Body::from(status.to_string().into_bytes()));
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            Ok::<_, Infallible>(response)
+        });
+        orlop_client::in_process(service)
+    }
+
+    #[tokio::test]
+    async fn what_was_promised_to_a_pod_that_went_meanwhile_is_there_for_who_waits() {
+        let options = Options::default();
+        let extenders = Extenders::connect(&options.extenders).await.unwrap();
+        let scheduler = Scheduler::new(&nobody(), &options, extenders, &PartMetrics::new(""));
+        let (waits, now) = (ObjectKey::new("ns", "waits"), Instant::now());
+        {
+            let mut state = scheduler.state();
+            state.queue.put(&waits, 0, None, true, now);
+            assert_eq!(state.queue.next(now).as_ref(), Some(&waits));
+            state.queue.unschedulable(&waits, now);
+            assert_eq!(state.queue.lengths().waiting, 1);
+        }
+        let went =
+            json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"}, "spec": {"containers": []}});
+        let changes = Store::<PodView>::new().apply(serde_json::from_value(went).unwrap());
+        let pod = changes[0].latest();
+        let PodView::Pending(pending) = &pod.object else {
+            panic!("it waits for a node: {:?}", pod.object)
+        };
+        let claim = ObjectKey::new("ns", "c");
+        scheduler.world.promise("v".into(), claim.clone());
+        let met = Met::By {
+            claim,
+            uid: "u".into(),
+            volume: "v".into(),
+        };
+        let attempt = scheduler.bind(pod, pending, &"n".into(), &[met]).await;
+        assert_eq!(attempt, Attempt::Error);
+        assert!(scheduler.world.is_unpromised("v", &waits));
+        assert_eq!(scheduler.state().queue.lengths().waiting, 0);
     }
 }

@@ -137,7 +137,7 @@ impl Scheduler {
     }
 
     /// Whoever awaits claims looks at them again; pods that wait are tried again if it is something else now.
-    fn volumes_changed(&self, differs: bool) {
+    pub(super) fn volumes_changed(&self, differs: bool) {
         self.claims_changed.send_replace(());
         if differs && self.state().queue.happened_to_a_pod(Instant::now()) {
             self.changed.notify_one();

@@ -95,41 +95,7 @@ pub async fn run_measured(
     readiness.reading();
     let extenders = Extenders::connect(&options.extenders).await;
     let extenders = extenders.map_err(SchedulerError::Extender)?;
-    let host = gethostname::gethostname().to_string_lossy().into_owned();
-    let (namespaces, budgets, services) = (Informer::new(), Informer::new(), Informer::new());
-    let (claims, volumes, classes) = (Informer::new(), Informer::new(), Informer::new());
-    let world = World {
-        namespaces: namespaces.store().clone(),
-        budgets: budgets.store().clone(),
-        services: services.store().clone(),
-        claims: claims.store().clone(),
-        volumes: volumes.store().clone(),
-        classes: classes.store().clone(),
-        ..World::default()
-    };
-    let scheduler = Arc::new(Scheduler {
-        profiles: profiles(&client, options, &host),
-        extenders,
-        client: client.clone(),
-        metrics: Metrics::new(&part),
-        pods: Informer::new(),
-        nodes: Informer::new(),
-        namespaces,
-        budgets,
-        services,
-        claims,
-        volumes,
-        classes,
-        world,
-        state: Mutex::new(State {
-            cluster: Cluster::default(),
-            queue: Queue::new(options.backoff_min, options.backoff_max),
-            gated: HashSet::new(),
-        }),
-        changed: Notify::new(),
-        claims_changed: watch::Sender::new(()),
-        writes: Arc::new(Semaphore::new(WRITES_MAX)),
-    });
+    let scheduler = Arc::new(Scheduler::new(&client, options, extenders, &part));
     macro_rules! feed {
         ($field:ident, $to:expr) => {
             let on = Arc::downgrade(&scheduler);
@@ -183,6 +149,45 @@ pub async fn run_measured(
 }
 
 impl Scheduler {
+    /// One that has seen nothing yet.
+    fn new(client: &kube::Client, options: &Options, extenders: Extenders, part: &PartMetrics) -> Self {
+        let host = gethostname::gethostname().to_string_lossy().into_owned();
+        let (namespaces, budgets, services) = (Informer::new(), Informer::new(), Informer::new());
+        let (claims, volumes, classes) = (Informer::new(), Informer::new(), Informer::new());
+        let world = World {
+            namespaces: namespaces.store().clone(),
+            budgets: budgets.store().clone(),
+            services: services.store().clone(),
+            claims: claims.store().clone(),
+            volumes: volumes.store().clone(),
+            classes: classes.store().clone(),
+            ..World::default()
+        };
+        Self {
+            profiles: profiles(client, options, &host),
+            extenders,
+            client: client.clone(),
+            metrics: Metrics::new(part),
+            pods: Informer::new(),
+            nodes: Informer::new(),
+            namespaces,
+            budgets,
+            services,
+            claims,
+            volumes,
+            classes,
+            world,
+            state: Mutex::new(State {
+                cluster: Cluster::default(),
+                queue: Queue::new(options.backoff_min, options.backoff_max),
+                gated: HashSet::new(),
+            }),
+            changed: Notify::new(),
+            claims_changed: watch::Sender::new(()),
+            writes: Arc::new(Semaphore::new(WRITES_MAX)),
+        }
+    }
+
     async fn synced(&self) {
         tokio::join!(
             self.pods.synced(),
