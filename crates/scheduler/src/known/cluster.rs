@@ -172,8 +172,8 @@ impl Cluster {
         nominees
     }
 
-    /// A pod holds a part of `node`, or is assumed to.
-    pub fn hold(&mut self, pod: &ObjectKey, node: &Arc<str>, holder: Holder) {
+    /// A pod holds a part of `node`, or is assumed to. The node of which it held one before, if that was another.
+    pub fn hold(&mut self, pod: &ObjectKey, node: &Arc<str>, holder: Holder) -> Option<Arc<str>> {
         if self.places.get(pod).is_some_and(|place| place == node)
             && let Some(entry) = self.entries.get_mut(node)
             && entry.holders.get(pod).is_some_and(|known| {
@@ -184,9 +184,9 @@ impl Cluster {
             self.picky += usize::from(holder.traits.is_picky());
             let known = entry.holders.insert(pod.clone(), holder);
             self.picky -= usize::from(known.is_some_and(|known| known.traits.is_picky()));
-            return;
+            return None;
         }
-        self.release(pod);
+        let before = self.release(pod);
         self.picky += usize::from(holder.traits.is_picky());
         self.places.insert(pod.clone(), node.clone());
         let entry = self.entries.entry(node.clone()).or_default();
@@ -195,6 +195,7 @@ impl Cluster {
         }
         entry.weigh(&holder, 1);
         entry.holders.insert(pod.clone(), holder);
+        before.filter(|before| before != node)
     }
 
     /// A pod holds nothing any more; the node it was on.

@@ -161,34 +161,15 @@ impl Scheduler {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
-    use http::{Request, Response, StatusCode};
-    use kube::client::Body;
     use orlop_client::informer::Store;
-    use orlop_metrics::PartMetrics;
     use serde_json::json;
 
     use super::*;
-    use crate::extender::Extenders;
-    use crate::profile::Options;
-
-    /// A client of a server that has nothing.
-    fn nobody() -> kube::Client {
-        let service = tower::service_fn(|_: Request<Body>| async {
-            let status = json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404});
-            let mut response = Response::new(Body::from(status.to_string().into_bytes()));
-            *response.status_mut() = StatusCode::NOT_FOUND;
-            Ok::<_, Infallible>(response)
-        });
-        orlop_client::in_process(service)
-    }
+    use crate::run::testing::scheduler;
 
     #[tokio::test]
     async fn what_was_promised_to_a_pod_that_went_meanwhile_is_there_for_who_waits() {
-        let options = Options::default();
-        let extenders = Extenders::connect(&options.extenders).await.unwrap();
-        let scheduler = Scheduler::new(&nobody(), &options, extenders, &PartMetrics::new(""));
+        let scheduler = scheduler().await;
         let (waits, now) = (ObjectKey::new("ns", "waits"), Instant::now());
         {
             let mut state = scheduler.state();

@@ -62,12 +62,16 @@ impl Scheduler {
             let is_other = is_other_company(old, &pod.object);
             let resized = matches!(old, Some(PodView::Bound { takes: before, .. })
                 if takes_less(before, &holder.takes));
-            state.cluster.hold(key, node, holder);
+            let elsewhere = state.cluster.hold(key, node, holder);
             if resized {
                 state.queue.happened_on(node, now);
             }
+            // Somebody else bound it meanwhile.
+            if let Some(chosen) = &elsewhere {
+                state.queue.happened_on(chosen, now);
+            }
             let minded = is_other && state.queue.happened_to_a_pod(now);
-            if !minded && !resized && !regated && !freed {
+            if !minded && !resized && !regated && !freed && elsewhere.is_none() {
                 return;
             }
         } else if let Some(PodView::Pending(pending)) = change.new.as_ref().map(|pod| &pod.object)
@@ -203,6 +207,32 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::run::testing::scheduler;
+    use crate::testing::pending;
+
+    #[tokio::test]
+    async fn what_was_taken_for_a_pod_that_somebody_else_put_elsewhere_is_free() {
+        let scheduler = scheduler().await;
+        let (waits, moved) = (ObjectKey::new("ns", "waits"), ObjectKey::new("ns", "p"));
+        let now = Instant::now();
+        {
+            let mut state = scheduler.state();
+            let holder = pending(json!({"containers": []})).holder("u".into());
+            state.cluster.hold(&moved, &"a".into(), holder);
+            state.queue.put(&waits, 0, Some(vec!["a".into()]), false, now);
+            assert_eq!(state.queue.next(now).as_ref(), Some(&waits));
+            state.queue.unschedulable(&waits, now);
+        }
+        let waiting = |node: &str| {
+            let bound = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u"},
+                "spec": {"nodeName": node, "containers": []}});
+            let changes = Store::<PodView>::new().apply(serde_json::from_value(bound).unwrap());
+            scheduler.pod(&changes[0]);
+            scheduler.state().queue.lengths().waiting
+        };
+        assert_eq!(waiting("a"), 1, "it is where it was to be");
+        assert_eq!(waiting("b"), 0);
+    }
 
     #[test]
     fn how_a_claim_does_is_nothing_to_those_who_wait_for_it() {

@@ -5,6 +5,8 @@ mod bind;
 mod feed;
 pub mod queue;
 mod room;
+#[cfg(test)]
+mod testing;
 mod unplaced;
 mod write;
 
