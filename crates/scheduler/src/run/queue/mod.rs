@@ -6,6 +6,7 @@
 //! that backs off because something relevant happened is tried before its time.
 
 mod backoff;
+mod looked;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -16,6 +17,7 @@ use orlop_client::informer::ObjectKey;
 use tokio::time::Instant;
 
 use backoff::Backoff;
+use looked::Looked;
 
 /// Pause after the first failed attempt, doubling.
 pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
@@ -92,16 +94,6 @@ pub struct Queue {
     /// For whom the cluster was looked at last.
     looked_for: Option<Looked>,
     backoff: Backoff,
-}
-
-/// What has happened since the cluster was looked at for a pod.
-#[derive(Debug)]
-struct Looked {
-    pod: ObjectKey,
-    /// Something that may help it.
-    happened: bool,
-    /// Something to other pods: that it minds them may be found only now.
-    happened_to_pods: bool,
 }
 
 impl Default for Queue {
@@ -279,11 +271,7 @@ impl Queue {
     /// The cluster is looked at for the pod that is being tried. What happens from here on, while others are asked about it,
     /// isn't part of what was seen.
     pub fn looked_for(&mut self, pod: &ObjectKey) {
-        self.looked_for = Some(Looked {
-            pod: pod.clone(),
-            happened: false,
-            happened_to_pods: false,
-        });
+        self.looked_for = Some(Looked::now(pod));
     }
 
     /// When the next pod becomes active by itself.
@@ -356,8 +344,13 @@ impl Queue {
             looked.happened |= self.waiters.get(&looked.pod).is_some_and(may_go_there) && helps(&looked.pod);
         }
         let there = self.by_node.get(node).into_iter().flatten();
-        let there = self.anywhere.iter().chain(there).filter(|&pod| helps(pod));
-        let helped = there.cloned().collect();
+        // Who backs off is tried soon in any case. There may be many of them, and asking is dear.
+        let waits = |pod: &ObjectKey| {
+            let waiter = self.waiters.get(pod);
+            waiter.is_some_and(|waiter| matches!(waiter.state, State::Waiting(_)))
+        };
+        let there = self.anywhere.iter().chain(there);
+        let helped = there.filter(|&pod| waits(pod) && helps(pod)).cloned().collect();
         self.help(helped, now);
     }
 

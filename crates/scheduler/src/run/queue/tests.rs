@@ -1,5 +1,7 @@
 //! Who is tried when.
 
+use std::cell::Cell;
+
 use super::*;
 
 fn key(name: &str) -> ObjectKey {
@@ -87,6 +89,24 @@ fn a_pod_that_may_fit_now_is_tried_before_its_time_where_nobody_else_is_to_be() 
     );
     queue.forget(&key("waits"));
     assert!(queue.hasty.is_empty());
+}
+
+#[test]
+fn whether_something_helps_is_asked_of_who_waits_and_of_nobody_who_backs_off() {
+    let start = Instant::now();
+    let mut queue = Queue::default();
+    queue.put(&key("p"), 0, None, false, start);
+    queue.next(start);
+    queue.unschedulable(&key("p"), start);
+    let asked = Cell::new(0);
+    for _ in 0..3 {
+        queue.happened_on_for("a", start, |_| {
+            asked.set(asked.get() + 1);
+            true
+        });
+    }
+    assert_eq!(asked.get(), 1);
+    assert_eq!(queue.next(start), Some(key("p")));
 }
 
 #[test]
