@@ -59,6 +59,9 @@ pub struct ControllersConfig {
     pub node_ranges: Option<ClusterRange>,
     /// Finished pods that are kept for people to look at [default: 12,500].
     pub finished_pods_max: Option<usize>,
+    /// How long a token that is kept in a Secret may be unused before it is taken out of use, and then before it goes
+    /// [default: a year].
+    pub unused_tokens: Option<Duration>,
     /// When and how fast nodes are given up.
     pub nodes: NodeLifecycleConfig,
     /// How autoscalers are looked at.
@@ -190,7 +193,11 @@ async fn run_on(
         defaults: selection.runs("serviceaccount-controller") || root_ca.is_some()
             => NamespaceDefaults::new(clients.by(accounts::of_namespace_defaults), &cache, root_ca);
         unused_tokens: selection.runs("legacy-serviceaccount-token-cleaner-controller")
-            => UnusedTokens::new(clients.only("legacy-service-account-token-cleaner"), client.clone());
+            => UnusedTokens::new(
+                clients.only("legacy-service-account-token-cleaner"),
+                client.clone(),
+                config.unused_tokens,
+            );
         quotas: selection.runs("resourcequota-controller")
             => ResourceQuotas::new(clients.by(accounts::of_quotas), &cache);
         storage: selection.runs_any(&[

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
@@ -31,12 +31,22 @@ const TRACKING: (&str, &str) = (
 pub struct UnusedTokens {
     client: kube::Client,
     reader: kube::Client,
+    /// How long a token may be unused.
+    period: SignedDuration,
 }
 
 impl UnusedTokens {
-    /// `reader` may list Secrets and pods and read accounts, which upstream's role of who cleans up doesn't allow.
-    pub fn new(client: kube::Client, reader: kube::Client) -> Arc<Self> {
-        Arc::new(Self { client, reader })
+    /// `reader` may list Secrets and pods and read accounts, which upstream's role of who cleans up doesn't allow. Without a
+    /// `period`, tokens may be unused for a year.
+    pub fn new(client: kube::Client, reader: kube::Client, period: Option<Duration>) -> Arc<Self> {
+        let period = period.map_or(plan::PERIOD, |period| {
+            SignedDuration::try_from(period).unwrap_or(SignedDuration::MAX)
+        });
+        Arc::new(Self {
+            client,
+            reader,
+            period,
+        })
     }
 
     /// Starts looking.
@@ -67,13 +77,13 @@ impl UnusedTokens {
             .await?
             .and_then(|map| map.data?.remove("since"));
         let Some(since) = since else { return Ok(PERIOD) };
-        if let Some(early) = plan::early(&since, now) {
+        if let Some(early) = plan::early(&since, self.period, now) {
             return Ok(early.min(PERIOD));
         }
         let kind = ApiResource::erase::<Secret>(&());
         let secrets: Api<MetadataOnly> = Api::all_with(self.reader.clone(), &kind);
         for secret in secrets.list(&ListParams::default().fields(OF_TYPE)).await?.items {
-            let verdict = plan::judge(&secret.metadata, now);
+            let verdict = plan::judge(&secret.metadata, self.period, now);
             if verdict != Verdict::Keep && !self.is_needed(&secret.metadata).await? {
                 self.carry_out(verdict, secret.metadata, now).await?;
             }
@@ -183,7 +193,7 @@ mod tests {
             (&Method::DELETE, _) => (200, json!({"kind": "Status", "status": "Success"})),
             _ => panic!("{method} {path}"),
         });
-        let tokens = UnusedTokens::new(client.clone(), client);
+        let tokens = UnusedTokens::new(client.clone(), client, None);
         let now = "2026-06-01T12:00:00Z".parse().unwrap();
         assert_eq!(tokens.look(now).await.unwrap(), PERIOD);
         let asked = asked.lock().unwrap();

@@ -15,8 +15,8 @@ use crate::account_tokens::ACCOUNT_UID;
 const LAST_USED: &str = "kubernetes.io/legacy-token-last-used";
 /// Carries the day since which the token isn't taken any more.
 pub const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
-/// How long a token is unused before it is taken out of use, and then before it goes; upstream's default.
-const PERIOD: SignedDuration = SignedDuration::from_secs(365 * DAY);
+/// How long a token is unused before it is taken out of use, and then before it goes, where nobody says; upstream's.
+pub const PERIOD: SignedDuration = SignedDuration::from_secs(365 * DAY);
 const DAY: i64 = 24 * 60 * 60;
 
 /// What to do about a Secret.
@@ -39,21 +39,22 @@ fn is_day(text: &str) -> bool {
     text.parse::<Date>().is_ok()
 }
 
-/// How long it is until uses have been noted for long enough, when that began on the day `since`, which is no whole one.
+/// How long it is until uses have been noted for a `period`, when that began on the day `since`, which is no whole one.
 /// For ever if that is no day.
-pub fn early(since: &str, now: Timestamp) -> Option<Duration> {
+pub fn early(since: &str, period: SignedDuration, now: Timestamp) -> Option<Duration> {
     let begun = since.parse::<Date>().ok();
     let begun = begun.and_then(|day| day.to_zoned(TimeZone::UTC).ok());
     let Some(begun) = begun.map(|begun| begun.timestamp()) else {
         return Some(Duration::MAX);
     };
-    let left = PERIOD + SignedDuration::from_secs(DAY) - now.duration_since(begun);
+    let noted = period.saturating_add(SignedDuration::from_secs(DAY));
+    let left = noted.saturating_sub(now.duration_since(begun));
     Duration::try_from(left).ok().filter(|left| !left.is_zero())
 }
 
 /// Judges a Secret by its age and its labels.
-pub fn judge(secret: &ObjectMeta, now: Timestamp) -> Verdict {
-    let Ok(edge) = now.checked_sub(PERIOD) else {
+pub fn judge(secret: &ObjectMeta, period: SignedDuration, now: Timestamp) -> Verdict {
+    let Ok(edge) = now.checked_sub(period) else {
         return Verdict::Keep;
     };
     let created = secret.creation_timestamp.as_ref().map(|time| time.0);
@@ -113,9 +114,14 @@ mod tests {
         let now = at("2026-06-01T12:00:00Z");
         let of = |created: &str, labels: Value| {
             let secret = json!({"name": "s", "creationTimestamp": created, "labels": labels});
-            judge(&serde_json::from_value(secret).unwrap(), now)
+            judge(&serde_json::from_value(secret).unwrap(), PERIOD, now)
         };
         let old = "2023-01-01T00:00:00Z";
+        let unused: ObjectMeta =
+            serde_json::from_value(json!({"name": "s", "creationTimestamp": old})).unwrap();
+        for (years, want) in [(3, Verdict::Mark), (4, Verdict::Keep), (i32::MAX, Verdict::Keep)] {
+            assert_eq!(judge(&unused, PERIOD * years, now), want, "{years} years");
+        }
         assert_eq!(of("2025-07-01T00:00:00Z", json!({})), Verdict::Keep, "too young");
         assert_eq!(of(old, json!({})), Verdict::Mark, "never used");
         for (used, want) in [
@@ -144,10 +150,11 @@ mod tests {
     fn nothing_is_judged_before_uses_were_noted_for_a_year() {
         let now = at("2026-06-01T12:00:00Z");
         let hours = |hours: u64| Some(Duration::from_secs(hours * 3600));
-        assert_eq!(early("2025-05-31", now), None);
-        assert_eq!(early("2025-06-01", now), hours(12));
-        assert_eq!(early("2026-06-01", now), hours(365 * 24 + 12));
-        assert_eq!(early("soon", now), Some(Duration::MAX));
+        assert_eq!(early("2025-05-31", PERIOD, now), None);
+        assert_eq!(early("2025-06-01", PERIOD, now), hours(12));
+        assert_eq!(early("2025-06-01", PERIOD * 2, now), hours(365 * 24 + 12));
+        assert_eq!(early("2026-06-01", PERIOD, now), hours(365 * 24 + 12));
+        assert_eq!(early("soon", PERIOD, now), Some(Duration::MAX));
     }
 
     #[test]

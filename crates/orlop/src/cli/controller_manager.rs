@@ -60,6 +60,10 @@ pub struct ControllerManagerArgs {
         allow_negative_numbers = true
     )]
     pub terminated_pod_gc_threshold: i32,
+    /// How long a token that an older cluster made by itself may be unused before it is taken out of use, and then before
+    /// it is deleted.
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = go_duration)]
+    pub legacy_service_account_token_clean_up_period: Duration,
     #[command(flatten)]
     pub nodes: NodeLifecycleArgs,
     #[command(flatten)]

@@ -423,6 +423,7 @@ mod tests {
              --cert-dir=/c --master=https://localhost:6443",
             "kube-controller-manager --kubeconfig=/k --node-cidr-mask-size-ipv4=24 --node-monitor-grace-period=40s \
              --concurrent_rc_syncs=10 --kube-api-qps=100 --kube-api-burst=100 --terminated-pod-gc-threshold=100 \
+             --legacy-service-account-token-clean-up-period=87600h \
              --authorization-always-allow-paths=/healthz,/readyz,/livez,/metrics --tls-min-version=VersionTLS12",
             "kube-scheduler --v=3 --config=/tmp/kube-scheduler.yaml --feature-gates=AllAlpha=false --emulated-version= \
              --authentication-kubeconfig /c/s --authorization-kubeconfig /c/s --master=https://localhost:6443",

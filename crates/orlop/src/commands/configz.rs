@@ -72,6 +72,7 @@ pub fn controller_manager(arguments: &ControllerManagerArgs) -> Value {
             "HorizontalPodAutoscalerCPUInitializationPeriod": go(scaler.cpu_initialization_period),
             "HorizontalPodAutoscalerInitialReadinessDelay": go(scaler.initial_readiness_delay),
         },
+        "LegacySATokenCleaner": {"CleanUpPeriod": go(arguments.legacy_service_account_token_clean_up_period)},
         "NodeIPAMController": {"NodeCIDRMaskSize": bits.ipv4, "NodeCIDRMaskSizeIPv6": bits.ipv6},
         "NodeLifecycleController": {
             "NodeMonitorGracePeriod": go(nodes.monitor_grace_period),

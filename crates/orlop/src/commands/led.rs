@@ -68,6 +68,7 @@ pub async fn controller_manager(arguments: ControllerManagerArgs) -> Result<()> 
                 .filter(|most| *most > 0)
                 .unwrap_or(usize::MAX),
         ),
+        unused_tokens: Some(arguments.legacy_service_account_token_clean_up_period),
         nodes: NodeLifecycleConfig {
             grace: Grace {
                 usual: arguments.nodes.monitor_grace_period,

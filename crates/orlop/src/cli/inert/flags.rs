@@ -232,7 +232,6 @@ const CONTROLLER_MANAGER: Flags = &[
     ("horizontal-pod-autoscaler-upscale-delay", NotYet),
     ("horizontal-pod-autoscaler-use-rest-clients", NotYet),
     ("leader-migration-config", NotYet),
-    ("legacy-service-account-token-clean-up-period", NotYet),
     ("max-endpoints-per-slice", NotYet),
     ("min-resync-period", Always),
     ("mirroring-concurrent-service-endpoint-syncs", Always),
