@@ -23,6 +23,11 @@ pub const POD_TEMPLATE_GENERATION: &str = "pod-template-generation";
 /// Label of DaemonSet pods and revisions: hash of the template.
 pub const CONTROLLER_REVISION_HASH: &str = "controller-revision-hash";
 
+/// Label of a Secret with a token: the day of the token's last use.
+pub const TOKEN_LAST_USED: &str = "kubernetes.io/legacy-token-last-used";
+/// Label of a Secret with a token: the day since which the token isn't taken any more.
+pub const TOKEN_INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
+
 /// Label every Namespace carries.
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 /// Node label: host name.

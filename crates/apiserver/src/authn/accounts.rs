@@ -1,12 +1,13 @@
 //! Service account tokens: what they say, and whether that still holds (contract §15.4).
 use super::UserInfo;
-use super::kept::{INVALID_SINCE, LAST_USED, Used};
+use super::kept::Used;
 use super::recent::{Recent, digest};
 use crate::TokenConfig;
 use crate::cache::Cache;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use orlop_api::annotations::{TOKEN_INVALID_SINCE, TOKEN_LAST_USED};
 use orlop_pki::{PkiError, TokenPublicKey, TokenSigner, verified_claims};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -246,8 +247,9 @@ impl Accounts {
             return None;
         }
         self.used
-            .now(namespace, secret_name, secret.label(LAST_USED), now);
-        if secret.label(INVALID_SINCE).is_some_and(|since| !since.is_empty()) {
+            .now(namespace, secret_name, secret.label(TOKEN_LAST_USED), now);
+        let invalid_since = secret.label(TOKEN_INVALID_SINCE);
+        if invalid_since.is_some_and(|since| !since.is_empty()) {
             return None;
         }
         let own = |audience: &&String| self.audiences.contains(audience);

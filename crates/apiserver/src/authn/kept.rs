@@ -4,11 +4,6 @@ use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use tokio::sync::Notify;
 
-/// Carries the day of the last use.
-pub const LAST_USED: &str = "kubernetes.io/legacy-token-last-used";
-/// Somebody has taken the token out of use.
-pub const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
-
 /// Secrets whose tokens were used today and that don't say so yet, by namespace and name.
 #[derive(Default)]
 pub struct Used {

@@ -1,9 +1,10 @@
 //! Labels Secrets whose tokens are used with the day of that, so that those which nobody needs can be found.
 use super::own_call;
 use crate::ApiServer;
-use crate::authn::{LAST_USED, day};
+use crate::authn::day;
 use http::Method;
 use jiff::Timestamp;
+use orlop_api::annotations::TOKEN_LAST_USED;
 use serde_json::json;
 use std::sync::Weak;
 
@@ -26,7 +27,7 @@ pub async fn follow(server: Weak<ApiServer>) {
         let Some(server) = server.upgrade() else { return };
         for (namespace, name) in used {
             let path = format!("/api/v1/namespaces/{namespace}/secrets/{name}");
-            let label = json!({"metadata": {"labels": {LAST_USED: day(Timestamp::now())}}});
+            let label = json!({"metadata": {"labels": {TOKEN_LAST_USED: day(Timestamp::now())}}});
             let code = own_call(&server, Method::PATCH, &path, label).await;
             // What fails is tried with the next use.
             if !code.is_success() {

@@ -9,10 +9,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::core::ApiResource;
+use orlop_api::annotations::TOKEN_INVALID_SINCE;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::plan::{self, INVALID_SINCE, Verdict};
+use super::plan::{self, Verdict};
 use crate::account_tokens::{ACCOUNT, OF_TYPE};
 use crate::api_error;
 use crate::resources::MetadataOnly;
@@ -124,7 +125,7 @@ impl UnusedTokens {
             Verdict::Keep => Ok(()),
             Verdict::Mark => {
                 tracing::info!(%namespace, %name, "a token that nobody uses is taken out of use");
-                let labels = json!({INVALID_SINCE: plan::day(now)});
+                let labels = json!({TOKEN_INVALID_SINCE: plan::day(now)});
                 let patch = Patch::Merge(json!({"metadata": {"uid": secret.uid, "labels": labels}}));
                 api.patch(&name, &PatchParams::default(), &patch).await.map(drop)
             }
@@ -166,7 +167,7 @@ mod tests {
             secret("unused", json!({})),
             secret("mounted", json!({})),
             secret("by-hand", json!({})),
-            secret("invalid", json!({INVALID_SINCE: "2024-01-01"})),
+            secret("invalid", json!({TOKEN_INVALID_SINCE: "2024-01-01"})),
         ];
         let (client, asked) = server(move |method, path, body| match (method, path) {
             (&Method::GET, "/api/v1/secrets") => (
@@ -212,7 +213,7 @@ mod tests {
         let marked = asked.iter().find(|(method, ..)| method == Method::PATCH).unwrap();
         assert_eq!(
             marked.2["metadata"]["labels"],
-            json!({INVALID_SINCE: "2026-06-01"})
+            json!({TOKEN_INVALID_SINCE: "2026-06-01"})
         );
     }
 }

@@ -7,14 +7,11 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use orlop_api::annotations::{TOKEN_INVALID_SINCE, TOKEN_LAST_USED};
 use serde_json::Value;
 
 use crate::account_tokens::ACCOUNT_UID;
 
-/// Carries the day of the last use.
-const LAST_USED: &str = "kubernetes.io/legacy-token-last-used";
-/// Carries the day since which the token isn't taken any more.
-pub const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
 /// How long a token is unused before it is taken out of use, and then before it goes, where nobody says; upstream's.
 pub const PERIOD: SignedDuration = SignedDuration::from_secs(365 * DAY);
 const DAY: i64 = 24 * 60 * 60;
@@ -64,10 +61,10 @@ pub fn judge(secret: &ObjectMeta, period: SignedDuration, now: Timestamp) -> Ver
     let edge = day(edge);
     let label = |name: &str| secret.labels.as_ref()?.get(name).map(String::as_str);
     // What is no day says nothing of when it was.
-    if label(LAST_USED).is_some_and(|used| !is_day(used) || used >= edge.as_str()) {
+    if label(TOKEN_LAST_USED).is_some_and(|used| !is_day(used) || used >= edge.as_str()) {
         return Verdict::Keep;
     }
-    match label(INVALID_SINCE).filter(|since| is_day(since)) {
+    match label(TOKEN_INVALID_SINCE).filter(|since| is_day(since)) {
         None => Verdict::Mark,
         Some(since) if since >= edge.as_str() => Verdict::Keep,
         Some(_) => Verdict::Delete,
@@ -129,7 +126,7 @@ mod tests {
             ("2025-06-01", Verdict::Keep),
             ("yesterday", Verdict::Keep),
         ] {
-            assert_eq!(of(old, json!({LAST_USED: used})), want, "used {used}");
+            assert_eq!(of(old, json!({TOKEN_LAST_USED: used})), want, "used {used}");
         }
         for (since, want) in [
             ("2025-05-31", Verdict::Delete),
@@ -137,12 +134,12 @@ mod tests {
             ("", Verdict::Mark),
         ] {
             assert_eq!(
-                of(old, json!({INVALID_SINCE: since})),
+                of(old, json!({TOKEN_INVALID_SINCE: since})),
                 want,
                 "invalid since {since:?}"
             );
         }
-        let used_again = json!({LAST_USED: "2026-01-01", INVALID_SINCE: "2025-01-01"});
+        let used_again = json!({TOKEN_LAST_USED: "2026-01-01", TOKEN_INVALID_SINCE: "2025-01-01"});
         assert_eq!(of(old, used_again), Verdict::Keep);
     }
 
