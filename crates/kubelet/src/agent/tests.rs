@@ -4,10 +4,11 @@ use crate::testing::{FakeRuntime, Plain};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, PostParams, WatchEvent};
 use orlop_apiserver::{ApiServer, UserInfo};
 use orlop_store::embedded::{EmbeddedStore, Options};
 use serde_json::{Value, json};
+use std::path::Path;
 use tokio::sync::watch;
 
 mod images;
@@ -20,14 +21,75 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Cluster {
     runtime: Arc<FakeRuntime>,
     surroundings: Arc<Plain>,
-    notices: mpsc::Sender<Notice>,
     admin: kube::Client,
     pods: Api<Pod>,
     manifests: PathBuf,
-    orders: crate::pods::Orders,
     stop: CancellationToken,
     _dir: tempfile::TempDir,
     node: watch::Sender<Option<Arc<Node>>>,
+    /// The node's own, and what its agent is configured with.
+    client: kube::Client,
+    configuration: KubeletConfiguration,
+    life: Life,
+}
+
+/// One agent, from its start to its end.
+struct Life {
+    end: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+    notices: mpsc::Sender<Notice>,
+    orders: crate::pods::Orders,
+}
+
+/// What an agent finds at its start.
+struct Found<'a> {
+    dir: &'a Path,
+    client: &'a kube::Client,
+    configuration: &'a KubeletConfiguration,
+    runtime: &'a Arc<FakeRuntime>,
+    surroundings: &'a Arc<Plain>,
+    node: watch::Receiver<Option<Arc<Node>>>,
+}
+
+impl Life {
+    fn begin(found: Found<'_>, end: CancellationToken) -> Self {
+        let (notices, told) = mpsc::channel(16);
+        let config = Config {
+            node_name: "n1".into(),
+            configuration: found.configuration.clone(),
+            client: Some(found.client.clone()),
+            runtime: found.runtime.clone(),
+            runtime_name: "fake".into(),
+            runtime_socket: None,
+            notices: tokio_stream::wrappers::ReceiverStream::new(told).boxed(),
+            root_dir: found.dir.join("kubelet"),
+            container_logs_dir: found.dir.join("containers"),
+            metrics: crate::metrics::Metrics::default(),
+            control_socket: None,
+            node_labels: BTreeMap::new(),
+            node_ips: vec!["192.0.2.1".parse().unwrap()],
+            api_server_port: None,
+            credential_providers: None,
+            archives: Some(found.runtime.clone()),
+            orders: Default::default(),
+        };
+        let shared = Shared::default();
+        let orders = shared.orders.clone();
+        let run = run_with(
+            config,
+            found.surroundings.clone(),
+            shared,
+            found.node,
+            end.clone(),
+        );
+        let task = tokio::spawn(async move { run.await.unwrap() });
+        Self {
+            end,
+            task,
+            notices,
+            orders,
+        }
+    }
 }
 
 impl Cluster {
@@ -64,50 +126,52 @@ impl Cluster {
         let (node, snapshot) = watch::channel(Some(Arc::new(node)));
         let manifests = dir.path().join("manifests");
         std::fs::create_dir(&manifests).unwrap();
-        let (notices, told) = mpsc::channel(16);
         let mut configuration = KubeletConfiguration {
             static_pod_path: manifests.display().to_string(),
             pod_logs_dir: dir.path().join("logs").display().to_string(),
             ..KubeletConfiguration::default()
         };
         change(&mut configuration);
-        let config = Config {
-            node_name: "n1".into(),
-            configuration,
-            client: Some(client),
-            runtime: runtime.clone(),
-            runtime_name: "fake".into(),
-            runtime_socket: None,
-            notices: tokio_stream::wrappers::ReceiverStream::new(told).boxed(),
-            root_dir: dir.path().join("kubelet"),
-            container_logs_dir: dir.path().join("containers"),
-            metrics: crate::metrics::Metrics::default(),
-            control_socket: None,
-            node_labels: BTreeMap::new(),
-            node_ips: vec!["192.0.2.1".parse().unwrap()],
-            api_server_port: None,
-            credential_providers: None,
-            archives: Some(runtime.clone()),
-            orders: Default::default(),
-        };
-        let shared = Shared::default();
-        let orders = shared.orders.clone();
         let surroundings = Arc::<Plain>::default();
-        let run = run_with(config, surroundings.clone(), shared, snapshot, stop.clone());
-        tokio::spawn(async move { run.await.unwrap() });
+        let found = Found {
+            dir: dir.path(),
+            client: &client,
+            configuration: &configuration,
+            runtime: &runtime,
+            surroundings: &surroundings,
+            node: snapshot,
+        };
+        let life = Life::begin(found, stop.child_token());
         let pods = Api::namespaced(admin.clone(), "default");
         Self {
             runtime,
             surroundings,
-            notices,
             admin,
             pods,
             manifests,
-            orders,
             stop,
             _dir: dir,
             node,
+            client,
+            configuration,
+            life,
         }
+    }
+
+    /// The agent ends, and another begins on what there is.
+    async fn restart(&mut self) {
+        self.life.end.cancel();
+        let ended = tokio::time::timeout(PATIENCE, &mut self.life.task).await;
+        ended.unwrap().unwrap();
+        let found = Found {
+            dir: self._dir.path(),
+            client: &self.client,
+            configuration: &self.configuration,
+            runtime: &self.runtime,
+            surroundings: &self.surroundings,
+            node: self.node.subscribe(),
+        };
+        self.life = Life::begin(found, self.stop.child_token());
     }
 
     fn write(&self, image: &str) {
@@ -259,6 +323,9 @@ async fn p03_p13_deleted_api_pod_is_stopped_told_terminal_and_then_removed() {
     let running = cluster.until_running_but("the pod", "app", "").await;
     let ready = orlop_api::pod::is_ready(&running);
     assert!(ready, "{:#?}", running.status);
+    let parameters = kube::api::WatchParams::default().fields("metadata.name=app");
+    let version = running.metadata.resource_version.clone().unwrap();
+    let mut changes = cluster.pods.watch(&parameters, &version).await.unwrap().boxed();
     cluster.runtime.stubborn.lock().push("app".into());
     let grace = DeleteParams {
         grace_period_seconds: Some(2),
@@ -274,6 +341,23 @@ async fn p03_p13_deleted_api_pod_is_stopped_told_terminal_and_then_removed() {
         .until("the object to go", "app", |pod| pod.is_none())
         .await;
     assert!(cluster.runtime.running().is_empty());
+    // What a watcher of it has seen from its deletion on until it was gone.
+    let mut seen = Vec::new();
+    loop {
+        let change = tokio::time::timeout(PATIENCE, changes.next()).await.unwrap();
+        match change.unwrap().unwrap() {
+            WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
+                if pod.metadata.deletion_timestamp.is_some() {
+                    seen.push(orlop_api::pod::phase(&pod).to_owned());
+                }
+            }
+            WatchEvent::Bookmark(_) => {}
+            WatchEvent::Deleted(_) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(seen.first().map(String::as_str), Some("Running"), "{seen:?}");
+    assert_eq!(seen.last().map(String::as_str), Some("Failed"), "{seen:?}");
 }
 
 #[tokio::test]
@@ -289,7 +373,7 @@ async fn i06_exit_event_restarts_a_container_at_once_and_shows() {
         exit_code: Some(3),
         at: std::time::SystemTime::now(),
     };
-    cluster.notices.send(Notice::Event(event)).await.unwrap();
+    cluster.life.notices.send(Notice::Event(event)).await.unwrap();
     let restarted = |pod: Option<&Pod>| {
         let statuses = pod.and_then(|pod| pod.status.as_ref()?.container_statuses.as_ref());
         statuses.is_some_and(|statuses| statuses[0].restart_count == 1 && statuses[0].ready)
@@ -521,6 +605,7 @@ async fn a36_what_users_change_in_a_mirror_neither_reaches_the_node_nor_is_rever
         .unwrap();
     // A whole round over the runtime and the board.
     cluster
+        .life
         .notices
         .send(Notice::Subscribed(orlop_cri::events::Source::Containerd))
         .await
@@ -596,14 +681,25 @@ async fn a50_s12_critical_pod_pushes_others_aside() {
     cluster.until_running_but("the idle pod", "idle", "").await;
     let manifest = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  containers:\n  - name: c\n    image: 'i:1'\n    \
                     resources: {requests: {cpu: '1'}}\n";
+    cluster.runtime.stubborn.lock().push("x".into());
     std::fs::write(cluster.manifests.join("web.yaml"), manifest).unwrap();
+    cluster.runtime.until("StopContainer x 30").await;
+    cluster.runtime.end_stubborn();
     cluster.until_running_but("the critical pod", "web-n1", "").await;
     let over = |pod: Option<&Pod>| pod.is_some_and(orlop_api::pod::is_terminal);
     let big = cluster
         .until("the end of the big pod", "big", over)
         .await
         .unwrap();
-    let conditions = big.status.unwrap().conditions.unwrap();
+    let status = big.status.unwrap();
+    assert_eq!(
+        (status.phase.as_deref(), status.reason.as_deref()),
+        (Some("Failed"), Some("Preempting"))
+    );
+    cluster
+        .until_told("big", "Preempting: Preempted in order to admit critical pod")
+        .await;
+    let conditions = status.conditions.unwrap();
     let disrupted = conditions
         .iter()
         .find(|condition| condition.type_ == "DisruptionTarget");
@@ -634,7 +730,15 @@ async fn a51_critical_pod_pushes_others_aside_by_pod_level_resources() {
     std::fs::write(cluster.manifests.join("web.yaml"), manifest).unwrap();
     cluster.until_running_but("the critical pod", "web-n1", "").await;
     let over = |pod: Option<&Pod>| pod.is_some_and(orlop_api::pod::is_terminal);
-    cluster.until("the end of the big pod", "big", over).await;
+    let big = cluster
+        .until("the end of the big pod", "big", over)
+        .await
+        .unwrap();
+    assert_eq!(
+        orlop_api::pod::phase(&big),
+        "Succeeded",
+        "it ended well when told to"
+    );
     let idle = cluster.pods.get("idle").await.unwrap();
     assert_eq!(orlop_api::pod::phase(&idle), "Running");
 }

@@ -107,3 +107,65 @@ async fn renew(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::{BodyExt, Full};
+    use std::sync::Arc;
+    use tokio::sync::{mpsc, watch};
+    use tokio::time::Instant;
+
+    /// N01: it names its holder and says for how long, and is renewed every quarter of that.
+    #[tokio::test(start_paused = true)]
+    async fn n01_lease_of_forty_seconds_is_made_once_and_renewed_every_ten() {
+        let (told, mut written) = mpsc::unbounded_channel();
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let told = told.clone();
+            async move {
+                let method = request.method().to_string();
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                let answer = if method == "GET" {
+                    let status = serde_json::json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+                        "message": "none yet", "reason": "NotFound", "code": 404});
+                    let body = Full::new(bytes::Bytes::from(status.to_string()));
+                    let mut answer = http::Response::new(body);
+                    *answer.status_mut() = http::StatusCode::NOT_FOUND;
+                    answer
+                } else {
+                    let lease: Lease = serde_json::from_slice(&body).unwrap();
+                    told.send((method, Instant::now(), lease)).unwrap();
+                    http::Response::new(Full::new(body))
+                };
+                Ok::<_, std::convert::Infallible>(answer)
+            }
+        });
+        let node = serde_json::json!({"metadata": {"name": "n1", "uid": "u"}});
+        let node: Node = serde_json::from_value(node).unwrap();
+        let (_node, snapshot) = watch::channel(Some(Arc::new(node)));
+        let client = kube::Client::new(service, "default");
+        tokio::spawn(run(client, "n1".into(), 40, snapshot));
+        let mut methods = Vec::new();
+        let mut times = Vec::new();
+        for _ in 0..4 {
+            let (method, at, lease) = written.recv().await.unwrap();
+            let owners = lease.metadata.owner_references.unwrap();
+            assert_eq!(owners[0].uid, "u");
+            let spec = lease.spec.unwrap();
+            assert_eq!(
+                (spec.holder_identity.as_deref(), spec.lease_duration_seconds),
+                (Some("n1"), Some(40))
+            );
+            methods.push(method);
+            times.push(at);
+        }
+        assert_eq!(methods, ["POST", "PUT", "PUT", "PUT"]);
+        // The first renewal falls into the rhythm of what the agent does beside it.
+        for pair in times[1..].windows(2) {
+            let apart = (pair[1] - pair[0]).as_secs_f64();
+            assert!((9.9..=12.0).contains(&apart), "{apart} s");
+        }
+        let first = (times[1] - times[0]).as_secs_f64();
+        assert!(first <= 10.1, "{first} s");
+    }
+}

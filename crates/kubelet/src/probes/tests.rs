@@ -7,6 +7,7 @@ use crate::testing::FakeRuntime;
 use std::time::Duration;
 
 struct Bench {
+    runtime: Arc<FakeRuntime>,
     probes: Probes,
     pods: PodsHandle,
     mailbox: Mailbox,
@@ -22,7 +23,13 @@ fn bench(container: serde_json::Value) -> Bench {
     pods.put(pod.clone(), Source::File);
     let runtime = Arc::new(FakeRuntime::default());
     Bench {
-        probes: Probes::new(runtime, Recorder::disabled(), pods.clone(), Default::default()),
+        probes: Probes::new(
+            runtime.clone(),
+            Recorder::disabled(),
+            pods.clone(),
+            Default::default(),
+        ),
+        runtime,
         pods,
         mailbox: Mailbox::default(),
         pod,
@@ -152,4 +159,32 @@ async fn ended_container_gets_no_verdict() {
     bench.start("2", false);
     // The second container's verdict comes; the first's task was over before it could say anything.
     assert_eq!(bench.news().await, [news("2", ProbeKind::Liveness, false)]);
+}
+
+/// T11: while a pod is being stopped it is still asked whether it is ready, and no more whether it lives.
+#[tokio::test(start_paused = true)]
+async fn t11_readiness_is_asked_during_pre_stop_and_liveness_is_not() {
+    let check = |word: &str| serde_json::json!({"exec": {"command": [word]}, "periodSeconds": 1});
+    let bench = bench(
+        serde_json::json!({"name": "c", "livenessProbe": check("alive"), "readinessProbe": check("ready")}),
+    );
+    let asked = |word: &str| {
+        let calls = bench.runtime.calls();
+        calls.iter().filter(|call| call.ends_with(word)).count()
+    };
+    let pass = async |seconds| tokio::time::sleep(Duration::from_secs(seconds)).await;
+    bench.start("1", false);
+    pass(5).await;
+    let (alive, ready) = (asked("alive"), asked("ready"));
+    assert!(alive > 3 && ready > 3, "{alive} {ready}");
+    bench.probes.stop_liveness_and_startup("u");
+    // As long as its preStop hook takes.
+    pass(20).await;
+    assert_eq!(asked("alive"), alive);
+    let during = asked("ready") - ready;
+    assert!(during > 15, "{during}");
+    bench.probes.stop("u");
+    let ended = asked("ready");
+    pass(5).await;
+    assert_eq!(asked("ready"), ended);
 }

@@ -271,6 +271,13 @@ mod tests {
         assert_eq!(options.pid, v1::NamespaceMode::Node as i32);
         assert_eq!(options.ipc, v1::NamespaceMode::Node as i32);
         assert_eq!(options.network, v1::NamespaceMode::Pod as i32);
+        let host = pod(serde_json::json!({"containers": [], "hostNetwork": true}))
+            .spec
+            .unwrap();
+        let options = namespaces(&host);
+        assert_eq!(options.network, v1::NamespaceMode::Node as i32);
+        assert_eq!(options.ipc, v1::NamespaceMode::Pod as i32);
+        assert_eq!(options.pid, v1::NamespaceMode::Container as i32);
         let shared = pod(serde_json::json!({"containers": [], "shareProcessNamespace": true}))
             .spec
             .unwrap();

@@ -117,6 +117,7 @@ pub fn running(containers: &[Container]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::{Metrics, Now};
     use crate::pods::PodsHandle;
     use crate::sources::Source;
 
@@ -149,6 +150,45 @@ mod tests {
         assert_eq!(list["items"][0]["status"]["phase"], "Running");
         assert!(list["items"][0].get("kind").is_none());
         assert_eq!(pods(&[])["items"], json!([]));
+    }
+
+    /// A65: a static pod is there once, as its manifest has it, however its mirror is called, and counted as static.
+    #[test]
+    fn a65_static_pod_is_listed_once_under_its_own_uid_and_counted() {
+        let handle = PodsHandle::default();
+        let pod = |name: &str, uid: &str, source: &str| {
+            let pod = json!({"metadata": {"name": name, "namespace": "shop", "uid": uid,
+                "annotations": {"kubernetes.io/config.hash": uid, "kubernetes.io/config.source": source}}});
+            Arc::new(serde_json::from_value(pod).unwrap())
+        };
+        handle.put(pod("web-n1", "static", "file"), Source::File);
+        handle.put(pod("app", "2", "api"), Source::Api);
+        handle.set_mirrors([("mirror".to_owned(), "static".to_owned())]);
+        let records = handle.list();
+        let list = pods(&records);
+        let of_name = |item: &&Value| item["metadata"]["name"] == "web-n1";
+        let found: Vec<&Value> = list["items"].as_array().unwrap().iter().filter(of_name).collect();
+        let [found] = found[..] else { panic!("{list:#}") };
+        assert_eq!(found["metadata"]["uid"], "static");
+        let annotations = found["metadata"]["annotations"].as_object().unwrap();
+        assert!(
+            !annotations.contains_key("kubernetes.io/config.mirror"),
+            "{found:#}"
+        );
+        let text = Metrics::default().text(&Now {
+            node_name: "n1",
+            pods: &records,
+            mirrors: 1,
+            root: std::path::Path::new("/nowhere"),
+            claims: &BTreeMap::new(),
+        });
+        for line in [
+            "kubelet_desired_pods{static=\"true\"} 1",
+            "kubelet_desired_pods{static=\"false\"} 1",
+            "kubelet_mirror_pods 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
     }
 
     #[test]

@@ -121,7 +121,7 @@ async fn an_image_that_is_never_pulled_starts_its_container_as_soon_as_it_comes(
     cluster.until("the reason", "p", waits).await;
     cluster.runtime.absent.lock().clear();
     let came = Notice::Image("late:1".into());
-    cluster.notices.send(came).await.unwrap();
+    cluster.life.notices.send(came).await.unwrap();
     let running = cluster.until_running_but("the pod", "p", "");
     let soon = tokio::time::timeout(Duration::from_secs(8), running).await;
     assert!(soon.is_ok(), "nobody told the pod");

@@ -7,7 +7,7 @@ impl Cluster {
     /// The runtime tells that something may have happened.
     async fn look_again(&self) {
         let news = Notice::Subscribed(orlop_cri::events::Source::Containerd);
-        self.notices.send(news).await.unwrap();
+        self.life.notices.send(news).await.unwrap();
     }
 }
 
@@ -176,10 +176,10 @@ async fn s11_pod_that_asks_for_more_processors_than_there_are_fails_with_numbers
 /// N05: pods that have ended take no room and are not started again; those that run are found once each.
 #[tokio::test]
 async fn n05_terminated_pods_are_not_counted_and_none_is_there_twice() {
-    let cluster = Cluster::start().await;
+    let mut cluster = Cluster::start().await;
     cluster.node.send_modify(|node| {
         let mut small = Node::clone(node.as_ref().unwrap());
-        let allocatable = json!({"allocatable": {"cpu": "2", "memory": "4Gi", "pods": "50"}});
+        let allocatable = json!({"allocatable": {"cpu": "2", "memory": "4Gi", "pods": "51"}});
         small.status = serde_json::from_value(allocatable).unwrap();
         *node = Some(Arc::new(small));
     });
@@ -213,6 +213,79 @@ async fn n05_terminated_pods_are_not_counted_and_none_is_there_twice() {
         .filter(|call| call.starts_with("RunPodSandbox"))
         .count();
     assert_eq!((made, cluster.runtime.running().len()), (100, 50));
+
+    cluster.restart().await;
+    // It is the last of those that the next agent finds, and there is room for just this one.
+    cluster.create("late", json!({}), spec()).await;
+    cluster.until_running_but("the last pod", "late", "").await;
+    let running = cluster.runtime.running().len();
+    let calls = cluster.runtime.calls();
+    let made = calls
+        .iter()
+        .filter(|call| call.starts_with("RunPodSandbox"))
+        .count();
+    assert_eq!((made, running), (101, 51));
+    for index in 0..50 {
+        let of = |name: String, phase: &'static str| {
+            let pods = &cluster.pods;
+            async move {
+                let pod = pods.get(&name).await.unwrap();
+                assert_eq!(orlop_api::pod::phase(&pod), phase, "{:#?}", pod.status);
+            }
+        };
+        of(format!("ended{index}"), "Succeeded").await;
+        of(format!("running{index}"), "Running").await;
+    }
+}
+
+/// T07: that its postStart hook failed is told, and that the container goes for it.
+#[tokio::test]
+async fn t07_failed_post_start_hook_is_told_of_with_the_end_of_its_container() {
+    let cluster = Cluster::start().await;
+    cluster.runtime.failing.lock().push("ExecSync".into());
+    let lifecycle = json!({"postStart": {"exec": {"command": ["up"]}}});
+    cluster
+        .create_with(
+            "p",
+            json!({"containers": [{"name": "c", "lifecycle": lifecycle}]}),
+        )
+        .await;
+    for told in [
+        "FailedPostStartHook: PostStartHook failed",
+        "Killing: FailedPostStartHook",
+    ] {
+        cluster.until_told("p", told).await;
+    }
+    cluster.runtime.until("StopContainer c 30").await;
+}
+
+/// A29 and I22: a sandbox that is lost is made anew, which is told, and the init containers come first again.
+#[tokio::test]
+async fn i22_lost_sandbox_is_told_of_and_the_pod_is_pending_until_it_is_initialised_again() {
+    let cluster = Cluster::start().await;
+    let spec = json!({"initContainers": [{"name": "i", "image": "i:1"}], "containers": [{"name": "c"}]});
+    cluster.create_with("p", spec).await;
+    cluster.runtime.until("StartContainer i").await;
+    cluster.runtime.exit("i", 0);
+    cluster.look_again().await;
+    cluster.until("a ready pod", "p", is_ready).await;
+    cluster.runtime.end_sandboxes();
+    cluster.look_again().await;
+    let begins_anew = |pod: Option<&Pod>| {
+        let status = pod.and_then(|pod| pod.status.as_ref());
+        let init = status.and_then(|status| status.init_container_statuses.as_ref()?.first());
+        let state = init.filter(|init| init.restart_count == 1);
+        let runs = state.is_some_and(|init| init.state.as_ref().is_some_and(|state| state.running.is_some()));
+        runs && pod.is_some_and(|pod| orlop_api::pod::phase(pod) == "Pending")
+    };
+    cluster
+        .until("its init container to run again", "p", begins_anew)
+        .await;
+    let message = "SandboxChanged: Pod sandbox changed, it will be killed and re-created.";
+    cluster.until_told("p", message).await;
+    cluster.runtime.exit("i", 0);
+    cluster.look_again().await;
+    cluster.until_running_but("the pod", "p", "").await;
 }
 
 /// A11: as long as a source has not spoken, nothing is taken away.
@@ -240,7 +313,7 @@ async fn pod_that_makes_room_too_slowly_is_told_of() {
     cluster.create("p", json!({}), json!({})).await;
     let pod = cluster.until_running_but("the pod", "p", "").await;
     cluster.runtime.failing.lock().push("StopContainer".into());
-    let (orders, uid) = (cluster.orders.clone(), uid_of(&pod));
+    let (orders, uid) = (cluster.life.orders.clone(), uid_of(&pod));
     let began = Instant::now();
     tokio::spawn(async move {
         orders

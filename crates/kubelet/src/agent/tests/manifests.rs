@@ -69,3 +69,37 @@ async fn a18_manifest_that_is_edited_twice_while_its_pod_stops_and_then_removed_
         .count();
     assert_eq!(made, 2, "its own and the other's: {calls:#?}");
 }
+
+/// A21: a pod whose manifest gives its UID stays that pod whatever else changes: only what changed begins anew.
+#[tokio::test]
+async fn a21_changed_image_of_a_pod_with_a_fixed_uid_restarts_its_container_in_the_same_sandbox() {
+    let cluster = Cluster::start().await;
+    let write = |image: &str| {
+        let text = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: web, uid: fixed}}\nspec: {{containers: [{{name: c, image: '{image}'}}]}}\n"
+        );
+        let hidden = cluster.manifests.join(".fixed");
+        std::fs::write(&hidden, text).unwrap();
+        std::fs::rename(hidden, cluster.manifests.join("web.yaml")).unwrap();
+    };
+    write("i:1");
+    let first = cluster.until_running_but("the mirror", "web-n1", "").await;
+    write("i:2");
+    let restarted = |pod: Option<&Pod>| {
+        let statuses = pod.and_then(|pod| pod.status.as_ref()?.container_statuses.as_ref());
+        statuses.is_some_and(|statuses| statuses[0].restart_count == 1 && statuses[0].ready)
+    };
+    let second = cluster.until("a restart", "web-n1", restarted).await.unwrap();
+    let of = |pod: &Pod| {
+        let annotations = pod.metadata.annotations.as_ref().unwrap();
+        (uid_of(pod), annotations["kubernetes.io/config.hash"].clone())
+    };
+    assert_eq!(of(&second), of(&first));
+    assert_eq!(of(&first).1, "fixed");
+    let calls = cluster.runtime.calls();
+    let made = calls
+        .iter()
+        .filter(|call| call.starts_with("RunPodSandbox"))
+        .count();
+    assert_eq!(made, 1, "{calls:#?}");
+}

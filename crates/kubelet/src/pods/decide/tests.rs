@@ -291,6 +291,9 @@ fn i07_i08_i09_sidecars_start_in_order_and_are_kept_running() {
         started: Some(true),
         ..ProbeView::default()
     };
+    // I11: as long as its image cannot be had, it is all that is tried.
+    let none = Case::new(pod(spec.clone()), vec![]);
+    assert_eq!(none.plan(), start(&[I0]));
     assert_eq!(
         Case::new(pod(spec.clone()), vec![s1(running())]).plan(),
         Plan::default(),

@@ -239,16 +239,18 @@ fn a24_i23_done_init_container_without_a_record_counts_as_completed() {
 
 #[test]
 fn i10_i16_exit_codes_of_sidecars_never_matter() {
-    let mut spec = one("Never");
-    spec["initContainers"] = json!([{"name": "x", "restartPolicy": "Always"}]);
-    let ended = vec![c(exited(0, 9)), container("x1", "x", "s", 0, exited(1, 10))];
-    assert_eq!(Case::new(spec.clone(), ended).phase(), "Succeeded");
-    let still = vec![c(exited(0, 9)), container("x1", "x", "s", 0, running())];
-    assert_eq!(
-        Case::new(spec, still).phase(),
-        "Running",
-        "no terminal phase while anything runs"
-    );
+    for policy in ["Never", "OnFailure"] {
+        let mut spec = one(policy);
+        spec["initContainers"] = json!([{"name": "x", "restartPolicy": "Always"}]);
+        let ended = vec![c(exited(0, 9)), container("x1", "x", "s", 3, exited(1, 10))];
+        assert_eq!(Case::new(spec.clone(), ended).phase(), "Succeeded", "{policy}");
+        let still = vec![c(exited(0, 9)), container("x1", "x", "s", 3, running())];
+        assert_eq!(
+            Case::new(spec, still).phase(),
+            "Running",
+            "{policy}: no terminal phase while anything runs"
+        );
+    }
 }
 
 #[test]
@@ -262,9 +264,15 @@ fn p11_readiness_gates_hold_a_ready_pod_back() {
         Some("ReadinessGatesNotReady")
     );
     assert_eq!(condition(&ready, "ContainersReady").status, "True");
-    case.pod.status =
-        serde_json::from_value(json!({"conditions": [{"type": "x/y", "status": "True"}]})).unwrap();
-    assert_eq!(condition(&case.status(), "Ready").status, "True");
+    let mut with_gate = |gate: &str| {
+        let conditions = json!({"conditions": [{"type": "x/y", "status": gate}]});
+        case.pod.status = serde_json::from_value(conditions).unwrap();
+        let ready = condition(&case.status(), "Ready").clone();
+        (ready.status, ready.reason)
+    };
+    assert_eq!(with_gate("True"), ("True".to_owned(), None));
+    let held_back = ("False".to_owned(), Some("ReadinessGatesNotReady".to_owned()));
+    assert_eq!(with_gate("False"), held_back, "it may be taken back");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::runtime::read::read_pod;
 use crate::sources::Source;
 use crate::testing::{FakeRuntime, Plain, agent};
 use futures::FutureExt;
+use k8s_openapi::api::core::v1::ContainerStatus;
 use orlop_cri::{RuntimeService, v1};
 use serde_json::json;
 use std::sync::atomic::Ordering;
@@ -376,6 +377,17 @@ async fn i17_sidecars_get_two_seconds_after_a_regular_container_used_up_the_grac
         stops,
         ["StopContainer c 2", "StopContainer s2 2", "StopContainer s1 2"]
     );
+    let status = bench.agent.pods.by_uid("u").unwrap().pod.status.clone().unwrap();
+    assert_eq!(status.phase.as_deref(), Some("Failed"));
+    let ends = |statuses: Option<Vec<ContainerStatus>>| -> Vec<_> {
+        let ended = |status: ContainerStatus| status.state.unwrap().terminated.unwrap();
+        let all = statuses.unwrap().into_iter().map(ended);
+        all.map(|ended| (ended.exit_code, ended.reason.unwrap()))
+            .collect()
+    };
+    let (killed, well) = ((137, "Error".to_owned()), (0, "Completed".to_owned()));
+    assert_eq!(ends(status.container_statuses), [killed]);
+    assert_eq!(ends(status.init_container_statuses), [well.clone(), well]);
 }
 
 #[tokio::test]

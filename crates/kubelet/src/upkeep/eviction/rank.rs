@@ -248,6 +248,18 @@ mod tests {
     }
 
     #[test]
+    fn g04_inodes_are_taken_from_the_lowest_priority_with_the_most() {
+        let all = [
+            candidate("few", 0, "0", 3),
+            candidate("heavy", 0, "1Gi", 3000),
+            candidate("important", 5, "0", 9000),
+        ];
+        for signal in [Signal::NodeFsInodes, Signal::ImageFsInodes] {
+            assert_eq!(first(signal, &all), Some("heavy"), "{signal:?}");
+        }
+    }
+
+    #[test]
     fn g05_process_ids_are_taken_from_the_lowest_priority_with_the_most() {
         let all = [
             candidate("few", 0, "0", 3),

@@ -350,6 +350,32 @@ mod tests {
         assert_eq!(at(310, 500).pressures, []);
     }
 
+    /// G04: a lack of inodes is one of the disk.
+    #[test]
+    fn g04_lack_of_inodes_is_pressure_on_the_disk_and_acted_on() {
+        for (name, signal) in [
+            ("nodefs.inodesFree", Signal::NodeFsInodes),
+            ("imagefs.inodesFree", Signal::ImageFsInodes),
+        ] {
+            let rules = rules(&configuration(&[(name, "5%")], &[]));
+            let found = |available| {
+                let observed = Observed {
+                    available,
+                    capacity: 1000,
+                };
+                let seen = [(signal, observed)].into();
+                look(&rules, &seen, &mut Memory::default(), seconds(0), seconds(300))
+            };
+            assert_eq!(found(50), Found::default(), "{name}");
+            let short = found(49);
+            assert_eq!(
+                (short.due, short.pressures),
+                (vec![0], vec![Pressure::Disk]),
+                "{name}"
+            );
+        }
+    }
+
     #[test]
     fn soft_threshold_must_hold_for_its_grace() {
         let rules = rules(&configuration(&[], &[("memory.available", "10%", 30)]));
