@@ -3,7 +3,7 @@ pub mod directories;
 
 use crate::config::KubeletConfiguration;
 use crate::environment::local::LocalObjects;
-use crate::images::{Access, Providers};
+use crate::images::{Access, Providers, PullRate};
 use crate::metrics::{Manifest, Metrics};
 use crate::mirror::Refusals;
 use crate::node;
@@ -209,6 +209,7 @@ pub async fn run_with(
         owners: Owners::default(),
         turns: turns.clone(),
         pulls: Semaphore::new(pulls),
+        pull_rate: PullRate::new(configuration.registry_pull_qps, configuration.registry_burst),
         images: shared.images,
         users: Users::new(
             &config.root_dir,

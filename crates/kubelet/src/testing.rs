@@ -1,6 +1,6 @@
 //! A runtime and surroundings made of maps, for tests of workers and the manager.
 use crate::cgroups::resources::NodeLimits;
-use crate::images::Access;
+use crate::images::{Access, PullRate};
 use crate::pods::PodsHandle;
 use crate::pods::agent::{Agent, Settings};
 use crate::pods::owners::Owners;
@@ -674,6 +674,7 @@ pub fn agent(
         owners: Owners::default(),
         turns: Turns::of(2),
         pulls: Semaphore::new(1),
+        pull_rate: PullRate::new(0, 0),
         images: Arc::new(Access::open(root, &Default::default())),
         users: Users::new(&root.join("kubelet"), 110, crate::pods::users::LENGTH),
         ended,

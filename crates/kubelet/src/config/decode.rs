@@ -22,8 +22,6 @@ const ACCEPTED: &[&str] = &[
     "contentType",
     "configMapAndSecretChangeDetectionStrategy",
     "enableControllerAttachDetach",
-    "registryPullQPS",
-    "registryBurst",
     "containerLogMaxWorkers",
     "reservedSystemCPUs",
     "protectKernelDefaults",
@@ -158,7 +156,13 @@ const DEFAULTED_DURATIONS: [&str; 12] = [
 ];
 
 /// Numbers of which zero means: not given.
-const DEFAULTED_NUMBERS: [&str; 4] = ["/port", "/maxPods", "/nodeLeaseDurationSeconds", "/maxOpenFiles"];
+const DEFAULTED_NUMBERS: [&str; 5] = [
+    "/port",
+    "/maxPods",
+    "/nodeLeaseDurationSeconds",
+    "/maxOpenFiles",
+    "/registryBurst",
+];
 
 /// Texts of which an empty one means: not given.
 const DEFAULTED_TEXTS: [&str; 8] = [

@@ -167,6 +167,9 @@ pub struct KubeletConfiguration {
     pub serialize_image_pulls: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_parallel_image_pulls: Option<i32>,
+    #[serde(rename = "registryPullQPS")]
+    pub registry_pull_qps: i32,
+    pub registry_burst: i32,
     pub image_pull_credentials_verification_policy: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub preloaded_images_verification_allowlist: Vec<String>,
@@ -332,6 +335,8 @@ impl Default for KubeletConfiguration {
             runtime_request_timeout: seconds(120),
             serialize_image_pulls: true,
             max_parallel_image_pulls: None,
+            registry_pull_qps: 5,
+            registry_burst: 10,
             image_pull_credentials_verification_policy: "NeverVerifyPreloadedImages".into(),
             preloaded_images_verification_allowlist: Vec::new(),
             seccomp_default: false,

@@ -45,6 +45,8 @@ pub fn validate(configuration: &KubeletConfiguration) -> Result<(), String> {
             i64::from(c.max_parallel_image_pulls.unwrap_or(1)),
             1,
         ),
+        ("registryPullQPS", i64::from(c.registry_pull_qps), 0),
+        ("registryBurst", i64::from(c.registry_burst), 0),
     ] {
         if number < least {
             return Err(format!("{field} {number} must be {least} or more"));

@@ -2,10 +2,12 @@
 mod access;
 mod credentials;
 mod providers;
+mod rate;
 
 pub use access::{Access, Entry};
 pub use credentials::{Credentials, Login, Owner};
 pub use providers::{ProviderError, Providers};
+pub use rate::PullRate;
 
 use crate::pods::agent::Agent;
 use crate::pods::backoff::Backoff;
@@ -293,6 +295,9 @@ async fn pull(agent: &Agent, wanted: &Wanted<'_>, image: &str) -> Result<Present
     // The semaphore is never closed.
     let _turn = agent.pulls.acquire().await.map_err(|error| error.to_string())?;
     let began = Instant::now();
+    if !agent.pull_rate.take(began) {
+        return Err(rate::EXCEEDED.to_owned());
+    }
     let spec = v1::ImageSpec {
         image: image.to_owned(),
         ..v1::ImageSpec::default()

@@ -4,7 +4,7 @@ use super::owners::Owners;
 use super::surroundings::Surroundings;
 use super::turns::Turns;
 use super::users::Users;
-use crate::images::Access;
+use crate::images::{Access, PullRate};
 use crate::metrics::Metrics;
 use crate::node::state::State;
 use crate::status::Board;
@@ -77,6 +77,8 @@ pub struct Agent {
     pub turns: Turns,
     /// Pulls at a time (`serializeImagePulls`, `maxParallelImagePulls`).
     pub pulls: Semaphore,
+    /// Pulls that may begin (`registryPullQPS`, `registryBurst`).
+    pub pull_rate: PullRate,
     /// Who may use which image.
     pub images: Arc<Access>,
     /// Users that pods have to themselves.

@@ -199,6 +199,33 @@ async fn b03_image_that_cannot_be_pulled_is_told_of_with_its_back_off() {
     assert_eq!(cluster.starts(), 0);
 }
 
+/// Registries are asked no more often than the configuration has it, which the pod is told like any failed pull.
+#[tokio::test]
+async fn pulls_beyond_the_rate_are_put_off_and_told_of() {
+    let none = |configuration: &mut KubeletConfiguration| configuration.registry_burst = 0;
+    let cluster = Cluster::start_with(Arc::default(), none).await;
+    cluster.runtime.absent.lock().push("a:1".into());
+    cluster.create_of("p", "a:1", "IfNotPresent").await;
+    for told in [
+        "Failed: Failed to pull image \"a:1\": pull QPS exceeded",
+        "Failed: Error: ErrImagePull",
+        "BackOff: Back-off pulling image \"a:1\"",
+    ] {
+        cluster.until_told("p", told).await;
+    }
+    let holds = |pod: Option<&Pod>| {
+        let waiting = waiting(pod).unwrap_or_default();
+        let message = waiting.message.unwrap_or_default();
+        message == "Back-off pulling image \"a:1\": ErrImagePull: pull QPS exceeded"
+    };
+    cluster.until("its back-off", "p", holds).await;
+    let calls = cluster.runtime.calls();
+    assert!(
+        !calls.iter().any(|call| call.starts_with("PullImage")),
+        "{calls:#?}"
+    );
+}
+
 /// N13: what is told of one pod, and of which container.
 #[tokio::test]
 async fn n13_events_of_a_pod_from_its_start_to_its_end_name_the_container() {

@@ -177,6 +177,8 @@ fn what_cannot_work_is_refused_at_start() {
         "nodeLeaseDurationSeconds: -1",
         "maxOpenFiles: -1",
         "maxParallelImagePulls: 0",
+        "registryPullQPS: -1",
+        "registryBurst: -1",
         "maxParallelImagePulls: 2\nserializeImagePulls: true",
         "cpuCFSQuotaPeriod: 0s",
         "containerLogMonitorInterval: 0s",
@@ -250,7 +252,7 @@ fn empty_texts_are_not_given_where_they_have_a_default() {
 
 #[test]
 fn zeros_of_files_are_not_given_where_they_have_a_default_and_those_of_flags_are_meant() {
-    let zeros = "port: 0\nmaxPods: 0\nnodeLeaseDurationSeconds: 0\nmaxOpenFiles: 0\n";
+    let zeros = "port: 0\nmaxPods: 0\nnodeLeaseDurationSeconds: 0\nmaxOpenFiles: 0\nregistryBurst: 0\n";
     let loaded = read(&format!("{HEAD}{zeros}")).unwrap();
     assert_eq!(loaded.configuration, read(HEAD).unwrap().configuration);
     let flag = |name: &str| load_with(None, None, &serde_json::json!({ name: 0 }));
@@ -261,15 +263,16 @@ fn zeros_of_files_are_not_given_where_they_have_a_default_and_those_of_flags_are
 #[test]
 fn zeros_that_mean_something_are_kept() {
     let zeros = "healthzPort: 0\nreadOnlyPort: 0\npodsPerCore: 0\nnodeStatusMaxImages: 0\npodPidsLimit: 0\n\
-        oomScoreAdj: 0\nevictionMaxPodGracePeriod: 0\nenforceNodeAllocatable: []\nresolvConf: ''\n";
+        oomScoreAdj: 0\nregistryPullQPS: 0\nevictionMaxPodGracePeriod: 0\nenforceNodeAllocatable: []\nresolvConf: ''\n";
     let configuration = read(&format!("{HEAD}{zeros}")).unwrap().configuration;
     let kept = (
         configuration.healthz_port,
         configuration.node_status_max_images,
         configuration.pod_pids_limit,
         configuration.oom_score_adj,
+        configuration.registry_pull_qps,
     );
-    assert_eq!(kept, (0, 0, 0, 0));
+    assert_eq!(kept, (0, 0, 0, 0, 0));
     assert!(configuration.enforce_node_allocatable.is_empty() && configuration.resolv_conf.is_empty());
 }
 
