@@ -185,6 +185,7 @@ pub async fn run_with(
             pod_logs: PathBuf::from(&configuration.pod_logs_dir),
             container_logs: config.container_logs_dir,
             allowed_sysctls: configuration.allowed_unsafe_sysctls.clone(),
+            dead_containers: configuration.dead_containers,
             seccomp_default: configuration.seccomp_default,
             has_strict_groups: features.is_some_and(|features| features.supplemental_groups_policy),
             thermal_throttles: thermal_throttles(std::path::Path::new("/sys/devices/system/cpu")),

@@ -658,6 +658,7 @@ pub fn agent(
             has_strict_groups: false,
             thermal_throttles: Vec::new(),
             allowed_sysctls: Vec::new(),
+            dead_containers: Default::default(),
             restart_backoff_max: SignedDuration::from_secs(300),
             cluster_domain: "cluster.local".into(),
             sync_frequency: SignedDuration::from_secs(60),

@@ -5,14 +5,17 @@
 //! | `types` | its fields and their defaults |
 //! | `load` | files, drop-ins and flags become one document |
 //! | `decode` | the document becomes a configuration |
+//! | `dead_containers` | what is kept of ended containers, which only flags say |
 //! | `validate` | what is refused |
 //! | `configz` | what `/configz` shows |
 mod configz;
+mod dead_containers;
 mod decode;
 mod load;
 mod types;
 mod validate;
 
 pub use configz::configz;
+pub use dead_containers::DeadContainers;
 pub use load::{ConfigError, Loaded, load, load_with};
 pub use types::*;

@@ -1,5 +1,6 @@
 //! The fields of KubeletConfiguration that mean something here, with upstream's names and defaults. Fields not listed
 //! are accepted and shown in `/configz` as they were given.
+use super::DeadContainers;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -238,6 +239,9 @@ pub struct KubeletConfiguration {
     pub memory_swap: MemorySwap,
     #[serde(skip_serializing_if = "is_usual")]
     pub user_namespaces: UserNamespaces,
+    /// What is kept of ended containers; no file has it.
+    #[serde(skip)]
+    pub dead_containers: DeadContainers,
     /// Everything else that was given.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -379,6 +383,7 @@ impl Default for KubeletConfiguration {
             crash_loop_back_off: CrashLoopBackOff::default(),
             memory_swap: MemorySwap::default(),
             user_namespaces: UserNamespaces::default(),
+            dead_containers: DeadContainers::default(),
             other: Map::new(),
         }
     }

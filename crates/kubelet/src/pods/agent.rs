@@ -4,6 +4,7 @@ use super::owners::Owners;
 use super::surroundings::Surroundings;
 use super::turns::Turns;
 use super::users::Users;
+use crate::config::DeadContainers;
 use crate::images::{Access, PullRate};
 use crate::metrics::Metrics;
 use crate::node::state::State;
@@ -31,6 +32,8 @@ pub struct Settings {
     pub container_logs: PathBuf,
     /// `allowedUnsafeSysctls`.
     pub allowed_sysctls: Vec<String>,
+    /// What is kept of containers that have ended.
+    pub dead_containers: DeadContainers,
     /// `seccompDefault`.
     pub seccomp_default: bool,
     /// The runtime can leave out the groups that images give to users.

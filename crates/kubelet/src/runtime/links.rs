@@ -1,4 +1,5 @@
 //! Log files of containers: how many there were, and the links log collectors follow.
+use crate::config::DeadContainers;
 use crate::runtime::sandbox::log_directory;
 use crate::whole::gone;
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -6,11 +7,10 @@ use orlop_api::pod::{name, namespace};
 use std::collections::BTreeSet;
 use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Names of container log links are at most so long, as file names are.
 const LINK_NAME_MAX: usize = 255;
-/// The current one and the one that `kubectl logs --previous` shows.
-const RUNS_KEPT: usize = 2;
 
 /// One more than the highest log file of a container says; 0 without any.
 pub fn next_log_number(pod_logs: &Path, pod: &Pod, container: &Container) -> u32 {
@@ -29,24 +29,32 @@ fn run_of(file: &DirEntry) -> Option<u32> {
     number.parse().ok()
 }
 
-/// Removes logs of runs that nobody can ask for any more: all but the last two of each container. Those of a container that
-/// dies again and again would fill the disk.
-pub fn prune(pod_logs: &Path) {
+/// Removes logs of runs that nobody asks for any more: all but the last two of each container, the current one and the one
+/// that `kubectl logs --previous` shows, or as many as more is kept of ended containers. Those of a container that dies again
+/// and again would fill the disk.
+pub fn prune(pod_logs: &Path, kept: &DeadContainers) {
     let below = |path: PathBuf| std::fs::read_dir(path).into_iter().flatten().flatten();
     let pods = below(pod_logs.to_owned());
     for container in pods.flat_map(|pod| below(pod.path())) {
         let logs = below(container.path()).filter_map(|file| Some((run_of(&file)?, file.path())));
         let logs: Vec<(u32, PathBuf)> = logs.collect();
         let runs: BTreeSet<u32> = logs.iter().map(|(run, _)| *run).collect();
-        let Some(first) = runs.iter().nth_back(RUNS_KEPT - 1) else {
+        let Some(first) = runs.iter().nth_back(kept.runs() - 1) else {
             continue;
         };
-        for (_, path) in logs.iter().filter(|(run, _)| run < first) {
+        let is_old = |path: &Path| age(path).is_none_or(|age| age >= kept.age_min);
+        for (_, path) in logs.iter().filter(|(run, path)| run < first && is_old(path)) {
             if let Err(error) = gone(std::fs::remove_file(path)) {
                 tracing::warn!(log = %path.display(), %error, "cannot remove the log of an earlier run");
             }
         }
     }
+}
+
+/// How long ago a file was last written to.
+fn age(path: &Path) -> Option<Duration> {
+    let written = std::fs::metadata(path).ok()?.modified().ok()?;
+    written.elapsed().ok()
 }
 
 /// `/var/log/containers/<pod>_<ns>_<container>-<id>.log`.
@@ -95,6 +103,28 @@ pub fn sweep(pod_logs: &Path, container_logs: &Path, is_known: impl Fn(&str) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn logs_stay_with_the_records_of_ended_containers_that_are_kept() {
+        let hour = Duration::from_secs(3600);
+        for (of_each, age_min, kept) in [
+            (0, Duration::ZERO, 2),
+            (3, Duration::ZERO, 4),
+            (-1, Duration::ZERO, 6),
+            (1, hour, 6),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let directory = dir.path().join("d_p_u1/c");
+            std::fs::create_dir_all(&directory).unwrap();
+            for run in 0..6 {
+                std::fs::write(directory.join(format!("{run}.log")), "").unwrap();
+            }
+            prune(dir.path(), &DeadContainers::of_flags(of_each, -1, age_min));
+            let left = std::fs::read_dir(&directory).unwrap().count();
+            assert_eq!(left, kept, "{of_each} {age_min:?}");
+            assert!(directory.join("5.log").exists());
+        }
+    }
 
     #[test]
     fn a14_logs_of_an_earlier_run_count_as_restarts_until_the_pod_is_forgotten() {
@@ -151,9 +181,9 @@ mod tests {
             for file in files {
                 std::fs::write(directory.join(file), "").unwrap();
             }
-            prune(dir.path());
+            prune(dir.path(), &DeadContainers::default());
             assert_eq!(names(container), kept.into_iter().map(str::to_owned).collect());
         }
-        prune(Path::new("/nowhere"));
+        prune(Path::new("/nowhere"), &DeadContainers::default());
     }
 }

@@ -3,6 +3,7 @@ mod audit;
 mod authentication;
 mod cluster;
 mod controller_manager;
+mod dead_containers;
 mod etcd;
 mod hollow;
 mod inert;

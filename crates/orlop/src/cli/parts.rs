@@ -1,6 +1,7 @@
 //! Flags of the parts that run alone, under upstream's names.
 use super::audit::{AuditArgs, TracingArgs};
 use super::authentication::AuthenticationArgs;
+use super::dead_containers::DeadContainerArgs;
 use super::kubelet_flags::ConfigurationFlags;
 use super::{LogArgs, RootArg};
 use clap::Args;
@@ -75,6 +76,8 @@ pub struct KubeletArgs {
     /// Where these programs are.
     #[arg(long, value_name = "DIR")]
     pub image_credential_provider_bin_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub dead_containers: DeadContainerArgs,
     #[command(flatten)]
     pub log: LogArgs,
 }

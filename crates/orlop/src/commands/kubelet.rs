@@ -42,6 +42,7 @@ pub async fn kubelet_with(arguments: KubeletArgs, archives: Option<Arc<dyn Archi
     if let Some(path) = &arguments.pod_manifest_path {
         configuration.static_pod_path = std::path::absolute(path)?.display().to_string();
     }
+    configuration.dead_containers = arguments.dead_containers.kept();
     agent::prepare_machine(&root, &configuration)?;
     agent::use_static_objects(&root, &mut configuration, arguments.static_objects.as_deref());
     use_taints(&mut configuration, &arguments.register_with_taints)?;

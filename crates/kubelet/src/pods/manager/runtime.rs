@@ -6,6 +6,7 @@ use crate::runtime::events::News;
 use crate::runtime::read::read_all;
 use crate::runtime::seen::{SeenPod, SeenState, changed};
 use crate::runtime::{gc, links};
+use jiff::Timestamp;
 use orlop_client::events::{EventType, node_reference};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -90,11 +91,15 @@ impl Manager {
             .cloned()
             .collect();
         let asked = std::mem::take(&mut self.collecting);
+        let of_known = all.iter().filter(|(id, _)| known.contains(id.as_str()));
+        let of_known: Vec<&SeenPod> = of_known.map(|(_, seen)| seen).collect();
+        let kept = gc::kept(&self.agent.settings.dead_containers, &of_known, Timestamp::now());
         let mut wanted_garbage = Vec::new();
         for (id, seen) in all.iter() {
             if known.contains(id) {
                 let is_over = !self.workers.contains_key(id) && !self.orphans.contains(id);
-                wanted_garbage.push(gc::garbage(seen, asked.is_empty() || !is_over));
+                let is_wanted = asked.is_empty() || !is_over;
+                wanted_garbage.push(gc::garbage(seen, is_wanted.then_some(&kept)));
             } else {
                 tracing::info!(
                     uid = id,
@@ -133,7 +138,7 @@ impl Manager {
             let sweep = tokio::task::spawn_blocking(move || {
                 let is_known = |uid: &str| with_logs.contains(uid) || agent.pods.by_uid(uid).is_some();
                 let settings = &agent.settings;
-                links::prune(&settings.pod_logs);
+                links::prune(&settings.pod_logs, &settings.dead_containers);
                 links::sweep(&settings.pod_logs, &settings.container_logs, is_known);
             });
             // One that panicked has said so.
@@ -171,7 +176,7 @@ impl Manager {
                             container.state = SeenState::Unknown;
                         });
                     // It is found again by the next listing.
-                    let garbage = gc::garbage(&stopped, false);
+                    let garbage = gc::garbage(&stopped, None);
                     let _ = gc::remove(&*agent.runtime, &agent.owners, &garbage, &sandboxes).await;
                 }
             }

@@ -140,7 +140,7 @@ impl Worker {
             .as_ref()
             .is_some_and(|verdict| verdict.reason == "Evicted");
         if evicted || matches!(stop.why, StopReason::Removed | StopReason::Deleted) {
-            let garbage = gc::garbage(&self.seen, false);
+            let garbage = gc::garbage(&self.seen, None);
             // What is left is the manager's to remove.
             let _ = gc::remove(&*self.agent.runtime, &self.agent.owners, &garbage, stopped).await;
         }
