@@ -123,6 +123,7 @@ pub fn validate(configuration: &KubeletConfiguration) -> Result<(), String> {
             .map_err(|reason| format!("registerWithTaints {:?}: {reason}", taints::display(taint)))?;
     }
     crate::shutdown::check(c)?;
+    crate::server::check_log_queries(c)?;
     let longest = c.crash_loop_back_off.max_container_restart_period.0.as_secs();
     if !(1..=300).contains(&longest) {
         return Err("crashLoopBackOff.maxContainerRestartPeriod must be between 1s and 300s".into());

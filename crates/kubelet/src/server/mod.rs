@@ -31,6 +31,7 @@ mod streams;
 mod system_logs;
 mod zpages;
 
+pub(crate) use system_logs::ask::check as check_log_queries;
 pub use zpages::flags_of;
 
 use crate::config::KubeletConfiguration;
@@ -88,6 +89,8 @@ struct State {
     pod_logs: PathBuf,
     /// What `/logs/` shows; `None`: nothing.
     system_logs: Option<PathBuf>,
+    /// `enableSystemLogQuery`.
+    log_queries: bool,
     /// `enableDebuggingHandlers`.
     debugging: bool,
     /// The feature gate `ContainerCheckpoint`, on unless it is switched off.
@@ -222,6 +225,7 @@ pub async fn bind(
         context,
         system_logs: (configuration.other.get("enableSystemLogHandler") != Some(&false.into()))
             .then(|| PathBuf::from(SYSTEM_LOGS)),
+        log_queries: system_logs::ask::is_enabled(configuration),
         pod_logs: PathBuf::from(&configuration.pod_logs_dir),
         debugging: configuration.enable_debugging_handlers,
         checkpoints: checkpoint::are_enabled(configuration),

@@ -6,7 +6,7 @@ use super::lists;
 use super::logs::{self, Target};
 use super::measures::{self, Page};
 use super::streams::{self, Ask};
-use super::system_logs;
+use super::system_logs::{self, Journal};
 use super::zpages;
 use super::{Port, State};
 use http::{Method, Request, Response, StatusCode};
@@ -139,7 +139,14 @@ pub async fn answer<B>(state: &State, port: Port, mut request: Request<B>) -> Re
             checkpoint::answer(&context.pods, &*context.runtime, root, target, query).await
         }
         Route::SystemLogs(path) => match &state.system_logs {
-            Some(root) => system_logs::answer(root, path).await,
+            Some(root) => {
+                let query = request.uri().query().filter(|_| state.log_queries);
+                match query.and_then(|query| Journal::default().answer(root, query)) {
+                    Some(Ok(answer)) => answer,
+                    Some(Err(file)) => system_logs::answer(root, &file).await,
+                    None => system_logs::answer(root, path).await,
+                }
+            }
             None => text(StatusCode::METHOD_NOT_ALLOWED, "logs endpoint is disabled."),
         },
         Route::Streaming(ask) => {

@@ -1,4 +1,9 @@
-//! `/logs/`: the machine's own log files, as a directory that can be walked.
+//! `/logs/`: the machine's own log files, as a directory that can be walked, and logs of its services (`?query=`).
+pub mod ask;
+mod journal;
+
+pub use journal::Journal;
+
 use super::body::{Body, text, text_as};
 use http::{HeaderValue, Response, StatusCode, header};
 use std::fmt::Write;

@@ -178,6 +178,8 @@ fn what_cannot_work_is_refused_at_start() {
         "maxOpenFiles: -1",
         "maxParallelImagePulls: 0",
         "registryPullQPS: -1",
+        "enableSystemLogQuery: true\nenableSystemLogHandler: false",
+        "enableSystemLogQuery: true\nfeatureGates: {NodeLogQuery: false}",
         "registryBurst: -1",
         "maxParallelImagePulls: 2\nserializeImagePulls: true",
         "cpuCFSQuotaPeriod: 0s",
