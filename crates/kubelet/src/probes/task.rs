@@ -171,19 +171,8 @@ impl Task {
 
     /// The event of an outcome; repeats are merged by the recorder.
     fn tell(&self, outcome: &Outcome) {
-        let title = title(self.kind);
-        let cut = |text: &str| text.chars().take(OUTPUT_MAX).collect::<String>();
-        let (reason, message) = match outcome {
-            Outcome::Success => return,
-            Outcome::Warning(text) => ("ProbeWarning", format!("{title} probe warning: {}", cut(text))),
-            Outcome::Failure(text) => ("Unhealthy", format!("{title} probe failed: {}", cut(text))),
-            Outcome::Errored(text) => (
-                "Unhealthy",
-                format!(
-                    "{title} probe errored and resulted in unknown state: {}",
-                    cut(text)
-                ),
-            ),
+        let Some((reason, message)) = told(self.kind, outcome) else {
+            return;
         };
         let pod = &self.shared.pod;
         let reference = ObjectReference {
@@ -223,5 +212,51 @@ fn title(kind: ProbeKind) -> &'static str {
         ProbeKind::Startup => "Startup",
         ProbeKind::Liveness => "Liveness",
         ProbeKind::Readiness => "Readiness",
+    }
+}
+
+/// Reason and message of an outcome's event.
+fn told(kind: ProbeKind, outcome: &Outcome) -> Option<(&'static str, String)> {
+    let title = title(kind);
+    let (reason, what, text) = match outcome {
+        Outcome::Success => return None,
+        Outcome::Warning(text) => ("ProbeWarning", "warning", text),
+        Outcome::Failure(text) => ("Unhealthy", "failed", text),
+        Outcome::Errored(text) => ("Unhealthy", "errored and resulted in unknown state", text),
+    };
+    let text: String = text.chars().take(OUTPUT_MAX).collect();
+    Some((reason, format!("{title} probe {what}: {text}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R03, R05 and R09, as far as they are told.
+    #[test]
+    fn r03_r05_r09_outcomes_are_told_in_upstreams_words() {
+        let of = |kind, outcome: &Outcome| {
+            let (reason, message) = told(kind, outcome)?;
+            Some(format!("{reason}: {message}"))
+        };
+        let failed = Outcome::Failure("HTTP probe failed with statuscode: 500".into());
+        assert_eq!(
+            of(ProbeKind::Liveness, &failed).unwrap(),
+            "Unhealthy: Liveness probe failed: HTTP probe failed with statuscode: 500"
+        );
+        let warned = Outcome::Warning("Probe terminated redirects, Response body: hi".into());
+        assert_eq!(
+            of(ProbeKind::Readiness, &warned).unwrap(),
+            "ProbeWarning: Readiness probe warning: Probe terminated redirects, Response body: hi"
+        );
+        let errored = Outcome::Errored("no runtime".into());
+        assert_eq!(
+            of(ProbeKind::Startup, &errored).unwrap(),
+            "Unhealthy: Startup probe errored and resulted in unknown state: no runtime"
+        );
+        assert_eq!(of(ProbeKind::Liveness, &Outcome::Success), None);
+        let long = Outcome::Failure("ü".repeat(5000));
+        let (_, message) = told(ProbeKind::Liveness, &long).unwrap();
+        assert_eq!(message.chars().filter(|c| *c == 'ü').count(), OUTPUT_MAX);
     }
 }
