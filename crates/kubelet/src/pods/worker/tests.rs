@@ -390,6 +390,29 @@ async fn i17_sidecars_get_two_seconds_after_a_regular_container_used_up_the_grac
     assert_eq!(ends(status.init_container_statuses), [well.clone(), well]);
 }
 
+/// P14: the deadline of a running pod is lowered to what is over soon.
+#[tokio::test]
+async fn p14_running_pod_whose_deadline_is_lowered_ends_as_failed() {
+    let mut bench = Bench::new();
+    let spec = |seconds: i64| json!({"activeDeadlineSeconds": seconds, "containers": [{"name": "c", "image": "i:1"}]});
+    bench.run(&pod(spec(600)), SeenPod::default());
+    bench.runtime.until("StartContainer c").await;
+    bench.mailbox.post(|mail| mail.pod = Some(pod(spec(1))));
+    bench.ended().await;
+    let status = bench.agent.pods.by_uid("u").unwrap().pod.status.clone().unwrap();
+    let told = (
+        status.phase.as_deref(),
+        status.reason.as_deref(),
+        status.message.as_deref(),
+    );
+    let message = "Pod was active on the node longer than the specified deadline";
+    assert_eq!(told, (Some("Failed"), Some("DeadlineExceeded"), Some(message)));
+    assert!(bench.runtime.running().is_empty());
+    let calls = bench.runtime.calls();
+    let made = calls.iter().filter(|call| call.starts_with("CreateContainer"));
+    assert_eq!(made.count(), 1, "{calls:?}");
+}
+
 #[tokio::test]
 async fn g01_pod_that_is_ordered_to_stop_fails_with_the_reason_and_leaves_nothing() {
     let mut bench = Bench::new();
