@@ -565,7 +565,7 @@ impl Archives for FakeRuntime {
     }
 }
 
-/// Surroundings that lack nothing.
+/// Surroundings that lack nothing unless they are told to.
 #[derive(Default)]
 pub struct Plain {
     /// UIDs that were released.
@@ -576,6 +576,8 @@ pub struct Plain {
     pub memory_used: Mutex<Option<i64>>,
     /// UIDs of pods whose volumes an earlier agent has left.
     pub held: Mutex<Vec<String>>,
+    /// Why containers cannot be made.
+    pub lacking: Mutex<Option<String>>,
 }
 
 #[async_trait]
@@ -618,6 +620,10 @@ impl Surroundings for Plain {
         container: &Container,
         _: &Addresses,
     ) -> Result<ContainerSetting, String> {
+        let lacking = self.lacking.lock().clone();
+        if let Some(lacking) = lacking {
+            return Err(lacking);
+        }
         Ok(ContainerSetting {
             resources: self.container_resources(pod, container),
             ..ContainerSetting::default()

@@ -390,6 +390,42 @@ async fn i17_sidecars_get_two_seconds_after_a_regular_container_used_up_the_grac
     assert_eq!(ends(status.init_container_statuses), [well.clone(), well]);
 }
 
+/// E02: a container that lacks what its variables come from says so, and starts in the same pod when it is there.
+#[tokio::test]
+async fn e02_container_without_its_surroundings_says_why_and_starts_when_they_are_there() {
+    let bench = Bench::new();
+    let message = "couldn't find key k in ConfigMap d/m";
+    *bench.surroundings.lacking.lock() = Some(message.to_owned());
+    bench.run(
+        &pod(json!({"containers": [{"name": "c", "image": "i:1"}]})),
+        SeenPod::default(),
+    );
+    let waiting = || {
+        let record = bench.agent.pods.by_uid("u")?;
+        let status = record.pod.status.as_ref()?;
+        let container = status.container_statuses.as_ref()?.first()?;
+        let waiting = container.state.as_ref()?.waiting.clone()?;
+        Some((waiting.reason?, waiting.message?))
+    };
+    let expected = Some(("CreateContainerConfigError".to_owned(), message.to_owned()));
+    let mut changes = bench.agent.pods.subscribe();
+    let wait = async {
+        while waiting() != expected {
+            changes.changed().await.unwrap();
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(20), wait).await;
+    assert!(told.is_ok(), "{:?}", waiting());
+    *bench.surroundings.lacking.lock() = None;
+    bench.changed();
+    bench.runtime.until("StartContainer c").await;
+    let calls = bench.runtime.calls();
+    assert_eq!(
+        calls,
+        ["RunPodSandbox u", "CreateContainer c 0", "StartContainer c"]
+    );
+}
+
 /// P14: the deadline of a running pod is lowered to what is over soon.
 #[tokio::test]
 async fn p14_running_pod_whose_deadline_is_lowered_ends_as_failed() {

@@ -57,6 +57,30 @@ async fn t02_pre_stop_longer_than_the_grace_leaves_two_seconds() {
     bench.runtime.until("ended down").await;
 }
 
+/// T06: nobody waits for the preStop hook of a container that has ended already.
+#[tokio::test]
+async fn t06_container_that_has_ended_runs_no_pre_stop_hook() {
+    let mut bench = Bench::new();
+    bench.runtime.hanging.lock().push("down".into());
+    let lifecycle = json!({"preStop": {"exec": {"command": ["down"]}}});
+    let spec = json!({"restartPolicy": "Never", "containers": [
+        {"name": "ended", "image": "i:1", "lifecycle": lifecycle}, {"name": "other", "image": "i:1"}]});
+    bench.run(&pod(spec), SeenPod::default());
+    bench.runtime.until("StartContainer other").await;
+    bench.readiness("ended", true).await;
+    bench.runtime.exit("ended", 0);
+    bench.changed();
+    bench.readiness("ended", false).await;
+    bench.mailbox.stop(stop(Some(30)));
+    bench.ended().await;
+    let calls = bench.runtime.calls();
+    assert!(
+        !calls.iter().any(|call| call.starts_with("ExecSync")),
+        "{calls:?}"
+    );
+    assert!(calls.contains(&"StopContainer other 30".to_owned()), "{calls:?}");
+}
+
 /// A liveness probe's kill waits for its preStop hook; the pod's end, with a shorter grace, does not wait for the kill.
 #[tokio::test(start_paused = true)]
 async fn kill_of_one_container_does_not_hold_up_the_end_of_the_pod() {
