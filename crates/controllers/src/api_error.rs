@@ -1,8 +1,13 @@
 //! Answers of the API server that mean something to controllers.
 
+use crate::owned::ClaimError;
+
 /// Why a sync must be repeated.
 #[derive(Debug, thiserror::Error)]
 pub enum SyncError {
+    /// It isn't known what belongs to the object.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     /// The server refused or didn't answer.
     #[error("{}", orlop_client::message(.0))]
     Api(#[from] kube::Error),
@@ -14,7 +19,11 @@ pub enum SyncError {
 impl SyncError {
     /// Whether the cache was merely late.
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Api(error) if is_conflict(error))
+        match self {
+            Self::Claim(error) => error.is_ordinary(),
+            Self::Api(error) => is_conflict(error),
+            Self::Serialise(_) => false,
+        }
     }
 }
 

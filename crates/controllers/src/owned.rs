@@ -21,7 +21,7 @@ pub(crate) mod status;
 pub(crate) mod testing;
 mod triggers;
 
-pub use adopt::{Claimant, claim};
+pub use adopt::{ClaimError, Claimant, claim};
 pub use awaited::Awaited;
 pub use claim::{Claim, Owner};
 pub use own_writes::{BEHIND_RETRY, OwnWrites};

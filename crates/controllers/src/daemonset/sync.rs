@@ -28,7 +28,7 @@ use super::{conditions, status, write};
 use crate::api_error;
 use crate::cache::{BY_CONTROLLER, DaemonSet, ORPHANS_BY_NAMESPACE, Phase, Pod};
 use crate::owned::status::metadata_api;
-use crate::owned::{self, Claimant, Owner};
+use crate::owned::{self, ClaimError, Claimant, Owner};
 use crate::revisions::RevisionError;
 
 /// Why a sync must be repeated.
@@ -37,6 +37,9 @@ pub enum SyncError {
     /// The history couldn't be kept.
     #[error(transparent)]
     Revision(#[from] RevisionError),
+    /// It isn't known which pods belong to it.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     /// The server refused or didn't answer.
     #[error("{}", orlop_client::message(.0))]
     Api(#[from] kube::Error),
@@ -85,6 +88,10 @@ impl DaemonSets {
         let nodes = self.choose_nodes(set);
         let mut created = Vec::new();
         let progress = self.progress(set, &current, &nodes, &mut created).await;
+        if matches!(progress, Err(SyncError::Claim(ClaimError::OwnerGone { .. }))) {
+            // It is as if the cache had shown that already: its status isn't touched either.
+            return progress.map(drop);
+        }
         let mut pods = self.owned_pods(set);
         // The status must not lag behind what this very sync did.
         let known: HashSet<&ObjectKey> = pods.iter().map(|pod| &pod.key).collect();

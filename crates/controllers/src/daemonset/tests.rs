@@ -14,6 +14,8 @@ use super::sync::SyncError;
 use crate::cache::{BY_CONTROLLER, Cache, DaemonSet, NodeView, RevisionView, cached};
 use crate::testing::server;
 
+mod passes;
+
 fn set() -> Value {
     json!({"apiVersion": "apps/v1", "kind": "DaemonSet",
         "metadata": {"name": "d", "namespace": "ns", "uid": "d-uid", "resourceVersion": "5", "generation": 1,

@@ -16,7 +16,7 @@ use crate::cache::{
     BY_CONTROLLER, BY_DEPLOYMENT, Deployment, DeploymentView, ORPHAN_SETS_BY_NAMESPACE, ReplicaSet,
 };
 use crate::owned::status::{at_version, metadata_api};
-use crate::owned::{Claimant, Owner, claim};
+use crate::owned::{ClaimError, Claimant, Owner, claim};
 
 /// Why a sync must be repeated.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,9 @@ pub enum SyncError {
         /// What it answered.
         source: kube::Error,
     },
+    /// It isn't known which ReplicaSets belong to it.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     /// The server refused or didn't answer.
     #[error("{}", orlop_client::message(.0))]
     Api(#[from] kube::Error),
@@ -48,7 +51,11 @@ pub enum SyncError {
 impl SyncError {
     /// Whether the cache was merely late.
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Api(error) if api_error::is_conflict(error))
+        match self {
+            Self::Claim(error) => error.is_ordinary(),
+            Self::Api(error) => api_error::is_conflict(error),
+            _ => false,
+        }
     }
 }
 
@@ -151,7 +158,7 @@ impl Deployments {
         Ok(())
     }
 
-    async fn claim_sets(&self, deployment: &Deployment) -> Result<Vec<ReplicaSet>, kube::Error> {
+    async fn claim_sets(&self, deployment: &Deployment) -> Result<Vec<ReplicaSet>, ClaimError> {
         let store = self.cache.replica_sets.store();
         let mut candidates = store.by_index(BY_DEPLOYMENT, &deployment.uid);
         candidates.extend(store.by_index(ORPHAN_SETS_BY_NAMESPACE, &deployment.key.namespace));

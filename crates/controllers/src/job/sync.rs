@@ -23,7 +23,7 @@ use super::{pods, tracking};
 use crate::api_error::{self, SyncError};
 use crate::cache::{BY_CONTROLLER, JOB_TRACKING, Job, JobEnd, ORPHANS_BY_NAMESPACE, Pod};
 use crate::owned::status::{at_version, complete, metadata_api};
-use crate::owned::{BEHIND_RETRY, Claimant, OwnedPods, Owner, claim};
+use crate::owned::{BEHIND_RETRY, ClaimError, Claimant, OwnedPods, Owner, claim};
 
 /// The fields of the status, all of which are written.
 const FIELDS: [&str; 11] = [
@@ -134,7 +134,7 @@ impl Jobs {
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    async fn claim_pods(&self, job: &Job) -> Result<Vec<Pod>, kube::Error> {
+    async fn claim_pods(&self, job: &Job) -> Result<Vec<Pod>, ClaimError> {
         let store = self.cache.pods.store();
         let mut candidates = store.by_index(BY_CONTROLLER, &job.uid);
         candidates.extend(store.by_index(ORPHANS_BY_NAMESPACE, &job.key.namespace));

@@ -60,6 +60,32 @@ impl OwnedView for ReplicaSetView {
     }
 }
 
+/// Why a claim was given up.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// What the cache shows of the owner is no longer so.
+    #[error("{kind} {name} is being deleted or is another one by now; waiting until that is seen")]
+    OwnerGone {
+        /// The owner's kind.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// The server refused or didn't answer.
+    #[error("{}", orlop_client::message(.0))]
+    Api(#[from] kube::Error),
+}
+
+impl ClaimError {
+    /// Whether the cache was merely late.
+    pub fn is_ordinary(&self) -> bool {
+        match self {
+            Self::OwnerGone { .. } => true,
+            Self::Api(error) => api_error::is_conflict(error),
+        }
+    }
+}
+
 /// Who claims.
 pub struct Claimant<'a> {
     /// The deciding side.
@@ -102,14 +128,16 @@ impl Claimant<'_> {
     }
 }
 
-/// Which of `candidates` belong to the claimant, after adopting and releasing through `objects`.
+/// Which of `candidates` belong to the claimant, after adopting and releasing through `objects`. There is no answer if one
+/// should be adopted by an owner that is going: it may just have been let go, and whoever counted without it would put
+/// another one in its place.
 pub async fn claim<P: OwnedView>(
     claimant: &Claimant<'_>,
     objects: &Api<MetadataOnly>,
     candidates: Vec<Arc<Cached<P>>>,
-) -> Result<Vec<Arc<Cached<P>>>, kube::Error> {
+) -> Result<Vec<Arc<Cached<P>>>, ClaimError> {
     let mut claimed = Vec::with_capacity(candidates.len());
-    let mut may_adopt = None;
+    let mut may_adopt = false;
     let by = &claimant.reference;
     for object in candidates {
         let name = &object.key.name;
@@ -120,11 +148,12 @@ pub async fn claim<P: OwnedView>(
             Claim::Keep => claimed.push(object),
             Claim::Ignore => {}
             Claim::Adopt => {
-                if may_adopt.is_none() {
-                    may_adopt = Some(claimant.may_adopt().await?);
-                }
-                if may_adopt != Some(true) {
-                    continue;
+                may_adopt = may_adopt || claimant.may_adopt().await?;
+                if !may_adopt {
+                    return Err(ClaimError::OwnerGone {
+                        kind: by.kind.clone(),
+                        name: by.name.clone(),
+                    });
                 }
                 let patch = Patch::Strategic(claimant.adopt_patch(&object.uid));
                 match objects.patch(name, &PatchParams::default(), &patch).await {

@@ -16,7 +16,7 @@ use super::status::{self, Failure};
 use crate::api_error::{self, SyncError};
 use crate::cache::{BY_CONTROLLER, ORPHANS_BY_NAMESPACE, Pod};
 use crate::owned::status::{complete, metadata_api, write};
-use crate::owned::{Claimant, OwnedPods, Owner, claim, from_template, is_active};
+use crate::owned::{ClaimError, Claimant, OwnedPods, Owner, claim, from_template, is_active};
 
 impl<K: ReplicaKind> ReplicaControllers<K> {
     /// Brings the set of that key one step closer to what it asks for.
@@ -48,7 +48,7 @@ impl<K: ReplicaKind> ReplicaControllers<K> {
         error.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    async fn claim_pods(&self, set: &Cached<K>) -> Result<Vec<Pod>, kube::Error> {
+    async fn claim_pods(&self, set: &Cached<K>) -> Result<Vec<Pod>, ClaimError> {
         let store = self.cache.pods.store();
         let mut candidates = store.by_index(BY_CONTROLLER, &set.uid);
         candidates.extend(

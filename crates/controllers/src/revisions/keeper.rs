@@ -16,7 +16,7 @@ use super::bytes;
 use crate::api_error;
 use crate::cache::{BY_OWNER, Cache, ORPHAN_REVISIONS_BY_NAMESPACE, Revision, RevisionView};
 use crate::owned::status::metadata_api;
-use crate::owned::{self, Claimant};
+use crate::owned::{self, ClaimError, Claimant};
 
 /// Why a history couldn't be kept.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,9 @@ pub enum RevisionError {
         /// The taken name.
         name: String,
     },
+    /// It isn't known which revisions belong to the owner.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     /// The server refused or didn't answer.
     #[error("{}", orlop_client::message(.0))]
     Api(#[from] kube::Error),

@@ -18,7 +18,7 @@ use super::status::{self, FIELDS};
 use crate::api_error;
 use crate::cache::{BY_CONTROLLER, ORPHANS_BY_NAMESPACE, Pod, StatefulSet};
 use crate::owned::status::{complete, metadata_api, write};
-use crate::owned::{self, BEHIND_RETRY, Claimant, Owner};
+use crate::owned::{self, BEHIND_RETRY, ClaimError, Claimant, Owner};
 use crate::revisions::{Given, History, Keeper, RevisionError};
 
 /// Why a sync must be repeated.
@@ -33,6 +33,9 @@ pub enum SyncError {
         /// Its name.
         name: String,
     },
+    /// It isn't known which pods belong to it.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     /// The server refused or didn't answer.
     #[error("{}", orlop_client::message(.0))]
     Api(#[from] kube::Error),
@@ -46,6 +49,7 @@ impl SyncError {
     pub fn is_ordinary(&self) -> bool {
         match self {
             Self::Api(error) | Self::Revision(RevisionError::Api(error)) => api_error::is_conflict(error),
+            Self::Claim(error) | Self::Revision(RevisionError::Claim(error)) => error.is_ordinary(),
             Self::ClaimTerminating { .. } => true,
             _ => false,
         }
