@@ -157,6 +157,11 @@ impl DaemonSets {
         }
         Ok(())
     }
+
+    /// Takes away what still pulls for `set`: it doesn't ask for that any more, or nothing is replaced.
+    pub(super) async fn end_pulls(&self, set: &DaemonSet) -> Result<(), kube::Error> {
+        self.pre_pull(set, "", 0, &mut Replacements::default()).await
+    }
 }
 
 #[cfg(test)]

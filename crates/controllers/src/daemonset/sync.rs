@@ -173,6 +173,9 @@ impl DaemonSets {
             )
             .await?;
         }
+        if set.options.pre_pull.is_none() || !set.options.replaces(&strategy) {
+            self.end_pulls(set).await?;
+        }
         if set.options.updates == Updates::OverTheAir {
             let generation = set.template_generation();
             let template = Current {

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use http::Method;
 use k8s_openapi::api::core::v1 as core;
+use orlop_api::annotations::PRE_PULL_SET;
 use orlop_client::informer::{Lean, ObjectKey};
 use serde_json::{Value, json};
 
@@ -200,4 +201,17 @@ async fn c13_the_status_of_the_sync_that_creates_the_pods_shows_them() {
         ],
         [5, 5, 0]
     );
+}
+
+#[tokio::test]
+async fn pods_that_pull_go_when_their_set_asks_for_that_no_more() {
+    let (cache, sets, asked) = controlled(1, |_, _| None);
+    let mut puller = pod("d-pull-1", "n0", 9, "other", None);
+    puller.0.metadata.labels = Some([(PRE_PULL_SET.to_owned(), "d-uid".to_owned())].into());
+    cache.pods.store().apply(puller);
+    cache.pods.store().apply(pod("orphan", "n0", 9, "other", None));
+    sets.sync(&ObjectKey::new("ns", "d")).await.unwrap();
+    let gone = bodies(&asked, &Method::DELETE, "");
+    let gone: Vec<&str> = gone.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(gone, ["d-pull-1"]);
 }
