@@ -116,6 +116,48 @@ fn sort(pods: &mut [Pod]) {
 mod tests {
     use super::super::testing::pod;
     use super::*;
+    use crate::cache::cached;
+    use k8s_openapi::api::core::v1 as core;
+    use orlop_client::informer::Lean;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn p10_p11_p12_p13_what_a_node_says_of_itself_keeps_no_pod_away_but_its_taints_may() {
+        let set = json!({"metadata": {"name": "d", "namespace": "ns"},
+            "spec": {"selector": {"matchLabels": {"app": "d"}}, "template": {"spec": {"containers": []}}}});
+        let set = cached::<DaemonSetView>(serde_json::from_value(set).unwrap());
+        let taints = |effect: &str, keys: &[&str]| -> Value {
+            let taint = |key: &&str| json!({"key": format!("node.kubernetes.io/{key}"), "effect": effect});
+            keys.iter().map(taint).collect()
+        };
+        for (what, taints, ready, run) in [
+            (
+                "p10 under pressure",
+                taints(
+                    "NoSchedule",
+                    &["memory-pressure", "disk-pressure", "pid-pressure"],
+                ),
+                "True",
+                true,
+            ),
+            (
+                "p11 to be emptied",
+                taints("NoExecute", &["not-ready", "unreachable"]),
+                "False",
+                true,
+            ),
+            ("p12 not Ready, without any taint", json!([]), "False", true),
+            ("p12 not heard of", json!([]), "Unknown", true),
+            ("p13 fresh", taints("NoSchedule", &["not-ready"]), "False", false),
+        ] {
+            let node = json!({"metadata": {"name": "n"}, "spec": {"taints": taints},
+                "status": {"conditions": [{"type": "Ready", "status": ready}]}});
+            let node: core::Node = serde_json::from_value(node).unwrap();
+            let choice = NodeChoice::of(&set, &cached::<NodeView>(Lean(node)));
+            assert_eq!((choice.run, choice.keep), (run, true), "{what}");
+            assert_eq!(choice.ready, ready == "True", "{what}");
+        }
+    }
 
     #[test]
     fn c02_bound_pods_win_over_unbound_and_older_over_younger() {

@@ -296,6 +296,18 @@ mod tests {
     }
 
     #[test]
+    fn u10_beside_a_terminating_old_pod_a_new_one_comes_up_beyond_the_limit() {
+        let pods = [
+            pod("a-old").on("a").ready().terminating().build(),
+            pod("b-old").on("b").ready().age(50).build(),
+            pod("b-new").on("b").hash("new").age(5).build(),
+        ];
+        let (creates, deletes, _) = run(true, &nodes(["a", "b"]), &pods);
+        assert_eq!(creates, ["a"], "b surges already");
+        assert!(deletes.is_empty(), "{deletes:?}");
+    }
+
+    #[test]
     fn c11_an_unbound_pod_for_a_missing_node_goes_and_a_bound_one_stays() {
         let pods = [
             pod("unbound").pinned("gone").build(),

@@ -1,5 +1,7 @@
 //! DaemonSets: placement, replacement, updates, history.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::core::v1::Event;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -181,6 +183,14 @@ async fn u02_u16_u17_a_rolling_update_and_back() {
         both.iter().map(|revision| revision.revision).collect::<Vec<_>>(),
         [1, 2]
     );
+    let hash =
+        |labels: Option<&BTreeMap<String, String>>| labels.unwrap()["controller-revision-hash"].clone();
+    for pod in cluster.pods().list(&ListParams::default()).await.unwrap() {
+        assert_eq!(
+            hash(pod.metadata.labels.as_ref()),
+            hash(both[1].metadata.labels.as_ref())
+        );
+    }
 
     // As `kubectl rollout undo` does it.
     let data: Value = both[0].data.as_ref().unwrap().0.clone();

@@ -90,11 +90,26 @@ async fn a_replication_controller_leaves_its_pods_behind_unless_it_is_told_other
 async fn u22_a_foreground_deleted_daemon_set_goes_last() {
     let cluster = Cluster::start().await;
     cluster.add_node("n1", json!({})).await;
-    cluster.create_set("d", json!({})).await;
+    let held = json!({"template": {"metadata": {"finalizers": ["test/hold"]}}});
+    cluster.create_set("d", held).await;
     cluster.expect_running("d", ["n1 img:1 ready"]).await;
     cluster
         .sets()
         .delete("d", &DeleteParams::foreground())
+        .await
+        .unwrap();
+    let pod = eventually("the pod's deletion", || async {
+        let pods = cluster.pods().list(&ListParams::default()).await.unwrap().items;
+        pods.into_iter()
+            .find(|pod| pod.metadata.deletion_timestamp.is_some())
+    })
+    .await;
+    let set = cluster.sets().get("d").await.unwrap();
+    assert_eq!(set.metadata.finalizers.unwrap(), ["foregroundDeletion"]);
+    let let_go = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    cluster
+        .pods()
+        .patch(&pod.metadata.name.unwrap(), &PatchParams::default(), &let_go)
         .await
         .unwrap();
     eventually("the set's end", || async {

@@ -144,19 +144,24 @@ impl Cluster {
 
     /// With pod addresses to share out to nodes.
     pub fn run_controllers_sharing(&self, node_ranges: Option<ClusterRange>) -> CancellationToken {
+        self.run_controllers_with(|config| config.node_ranges = node_ranges)
+    }
+
+    /// With what `configure` says on top.
+    pub fn run_controllers_with(&self, configure: impl FnOnce(&mut ControllersConfig)) -> CancellationToken {
         let stop = self.stop.child_token();
-        let config = ControllersConfig {
+        let mut config = ControllersConfig {
             root_ca: Some(self.root_ca.subscribe().into()),
             signing: Some(CertificateSigning {
                 authority: orlop_pki::Authority::ephemeral("kubernetes").unwrap().into(),
                 lifetime_max: Duration::from_secs(3600),
             }),
             token_signer: Some(Arc::new(self.token_signer())),
-            node_ranges,
             // With no more than upstream gives its own.
             accounts: Some(Accounts::new(self.accounts())),
             ..ControllersConfig::default()
         };
+        configure(&mut config);
         let run = orlop_controllers::run(
             self.client_as("system:kube-controller-manager"),
             config,

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, DeleteParams, EvictParams, Patch, PatchParams, PostParams};
-use orlop_controllers::{ClusterRange, NodeBits};
+use orlop_controllers::{ClusterRange, NodeBits, Selection};
 use serde_json::{Value, json};
 
 use crate::harness::{Cluster, eventually};
@@ -120,6 +120,29 @@ async fn n06_n09_n10_pods_that_do_not_tolerate_a_no_execute_taint_go() {
     }
     let tolerant = cluster.pods().get("tolerant").await.unwrap();
     assert!(tolerant.metadata.deletion_timestamp.is_none());
+}
+
+#[tokio::test]
+async fn n10_a_pod_stays_on_a_tainted_node_if_nobody_is_there_to_evict_it() {
+    let cluster = Cluster::bare().await;
+    let words = ["*", "-taint-eviction-controller"].map(str::to_owned);
+    cluster.run_controllers_with(|config| config.selection = Selection::new(&words).unwrap());
+    cluster.run_scheduler();
+    cluster.run_agents();
+    cluster.add_node("n1", json!({"for": "pods"})).await;
+    cluster.create_set("d", json!({})).await;
+    cluster.expect_running("d", ["n1 img:1 ready"]).await;
+    create_pod(&cluster, "plain", json!([])).await;
+    eventually("a node", || async {
+        cluster.pods().get("plain").await.unwrap().spec.unwrap().node_name
+    })
+    .await;
+    let taint = json!({"spec": {"taints": [{"key": "team", "effect": "NoExecute"}]}});
+    cluster.patch_node("n1", taint).await;
+    // The DaemonSet's controller has seen the taint by now.
+    cluster.expect_running("d", []).await;
+    let plain = cluster.pods().get("plain").await.unwrap();
+    assert!(plain.metadata.deletion_timestamp.is_none());
 }
 
 #[tokio::test]

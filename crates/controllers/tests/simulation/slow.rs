@@ -340,6 +340,14 @@ fn n11_pods_of_a_deleted_node_are_collected() {
             scene.pods().iter().filter(|pod| pod.2).count() == 3
         })
         .await;
+        // Two of one key, as they were taken before anybody looked: that prevents nothing.
+        let twice = json!([{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]);
+        let twice = json!({"spec": {"containers": [{"name": "c", "image": "i", "env": twice}]}});
+        let key = Key::new(&PODS, "default", "held");
+        scene
+            .store
+            .patch(Actor::User, &key, None, Form::Merge, &twice)
+            .unwrap();
         let ended = json!({"status": {"phase": "Succeeded"}});
         let key = Key::new(&PODS, "default", "ended");
         scene
@@ -367,6 +375,7 @@ fn n11_pods_of_a_deleted_node_are_collected() {
         };
         let held = scene.pod("held").unwrap();
         assert_eq!(held["status"]["phase"], "Failed");
+        assert_eq!(held["spec"]["containers"][0]["env"].as_array().unwrap().len(), 2);
         let condition = disrupted(&held).unwrap();
         assert_eq!(
             (&condition["reason"], &condition["message"]),
