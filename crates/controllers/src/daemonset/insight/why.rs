@@ -1,4 +1,4 @@
-//! What the controller thinks of each node.
+//! What the controller thinks of each node; of those with an old pod: `old`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -16,6 +16,8 @@ use super::super::rolling::{self, Current, Replacements};
 use super::super::strategy::{Limits, Strategy};
 use super::{Judged, Known, not_ready};
 use crate::cache::{DaemonSet as CachedSet, DaemonSetView, Phase, Pod, cached};
+
+mod old;
 
 /// How it stands with a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -129,10 +131,18 @@ pub fn why(set: &DaemonSet, known: &Known<'_>, now: Timestamp) -> Explanation {
         now,
     };
     let circumstances = Circumstances::of(&set, &hash, now);
-    let changes: Changes = manage(&circumstances, &nodes, &pods, &mut FailedPodBackoff::default());
+    let changes = if set.is_terminating() {
+        Changes::default()
+    } else {
+        manage(&circumstances, &nodes, &pods, &mut FailedPodBackoff::default())
+    };
     let desired = nodes.iter().filter(|node| node.run).count();
     let limits = set.options.limits(&strategy, desired);
-    let update = rolling::replace(&current, &set.options, &strategy, desired, &nodes, &pods);
+    let update = if set.is_terminating() {
+        Replacements::default()
+    } else {
+        rolling::replace(&current, &set.options, &strategy, desired, &nodes, &pods)
+    };
     let uids = |pods: &[Pod]| pods.iter().map(|pod| pod.uid.clone()).collect();
     let facts = Facts {
         set: &set,
@@ -194,10 +204,11 @@ fn of_missing_node(node: &str, pods: &[Pod]) -> NodeVerdict {
 
 impl Facts<'_> {
     fn row(&self, judged: &Judged<'_>, pods: &[Pod]) -> NodeVerdict {
-        let first = pods.first();
+        // One that is on its way out only if there is no other.
+        let first = pods.iter().find(|pod| !pod.terminating).or(pods.first());
         let (verdict, rule, why) = match first {
             None => self.without_pod(judged),
-            Some(pod) => self.with_pod(judged, pod),
+            Some(pod) => self.with_pod(judged, pod, pods),
         };
         NodeVerdict {
             node: judged.choice.name.to_string(),
@@ -220,11 +231,25 @@ impl Facts<'_> {
         (Verdict::Missing, None, why.to_owned())
     }
 
-    fn with_pod(&self, judged: &Judged<'_>, pod: &Pod) -> (Verdict, Option<&'static str>, String) {
+    fn with_pod(
+        &self,
+        judged: &Judged<'_>,
+        pod: &Pod,
+        pods: &[Pod],
+    ) -> (Verdict, Option<&'static str>, String) {
         let refusals = judged.refusals.join("; ");
         if pod.terminating {
-            let why = "the pod is terminating; its replacement waits until it is gone".to_owned();
-            return (Verdict::Terminating, None, why);
+            let what_follows = if self.set.is_terminating() {
+                "none follows: the DaemonSet is being deleted".to_owned()
+            } else if !judged.choice.run {
+                format!("none follows: {refusals}")
+            } else if self.strategy.allows_surge() {
+                "its replacement comes up beside it".to_owned()
+            } else {
+                "its replacement waits until it is gone".to_owned()
+            };
+            let why = format!("the pod is terminating; {what_follows}");
+            return (Verdict::Terminating, judged.rule, why);
         }
         if !judged.choice.keep {
             return (
@@ -242,6 +267,9 @@ impl Facts<'_> {
             };
             let why = words.map_or_else(String::new, |(_, why)| why);
             return (Verdict::Ended, Some("phase"), format!("{why}; {after}"));
+        }
+        if let Some(surging) = self.surging(judged, pod, pods) {
+            return surging;
         }
         if self.going.contains(&pod.uid) {
             return (
@@ -278,64 +306,6 @@ impl Facts<'_> {
         }
         (Verdict::Running, None, "ready".to_owned())
     }
-
-    /// What an old pod waits for.
-    fn outdated(&self, judged: &Judged<'_>, pod: &Pod) -> Option<(Verdict, Option<&'static str>, String)> {
-        if self.current.is_updated(pod) {
-            return None;
-        }
-        if self.replaced.contains(&pod.uid) {
-            let why = "of an old revision: deleted for the newest now".to_owned();
-            return Some((Verdict::Replacing, None, why));
-        }
-        if self.update.create.contains(&judged.choice.name) {
-            let why = "of an old revision: a new pod comes up beside it".to_owned();
-            return Some((Verdict::Replacing, Some("maxSurge"), why));
-        }
-        let (rule, why) = self.waits_for(judged);
-        Some((Verdict::Waiting, Some(rule), format!("of an old revision: {why}")))
-    }
-
-    fn waits_for(&self, judged: &Judged<'_>) -> (&'static str, String) {
-        let options = &self.set.options;
-        if let Some(complaint) = &options.complaint {
-            return ("annotations", complaint.clone());
-        }
-        if options.paused {
-            return ("paused", "waiting: the update is paused".to_owned());
-        }
-        if !options.replaces(&self.strategy) {
-            return ("OnDelete", "replaced once somebody deletes it".to_owned());
-        }
-        if !judged.choice.update {
-            return ("selector", "the node is not among those to be updated".to_owned());
-        }
-        if !judged.choice.ready && options.skips_not_ready() {
-            return ("node", "waiting: the node is not Ready".to_owned());
-        }
-        if self.limits.max_surge > 0 {
-            return ("maxSurge", format!("waiting: maxSurge {}", self.limits.max_surge));
-        }
-        let down = &self.update.down;
-        let named = match down.as_slice() {
-            [] => {
-                return (
-                    "partition",
-                    format!("waiting: {} nodes keep their old pod", self.update.kept),
-                );
-            }
-            [one] => format!("node {one}"),
-            [first, ..] => format!("node {first} and others"),
-        };
-        (
-            "maxUnavailable",
-            format!(
-                "waiting: maxUnavailable {}, {} already down on {named}",
-                self.limits.max_unavailable,
-                down.len()
-            ),
-        )
-    }
 }
 
 /// The scheduler's own words.
@@ -345,3 +315,6 @@ fn not_scheduled(pod: &core::Pod) -> Option<String> {
         .message
         .clone()
 }
+
+#[cfg(test)]
+mod tests;
