@@ -110,8 +110,15 @@ pub fn plan(set: &DaemonSet, existing: Option<&DaemonSet>, known: &Known<'_>, no
     // A dry run may have made up an identity.
     set.metadata.uid = existing.map_or(Some(String::new()), |existing| existing.metadata.uid.clone());
     let set = cached::<DaemonSetView>(set);
-    let same = known.hash_of(&set);
-    let hash = same.clone().unwrap_or_else(|| PLANNED.to_owned());
+    let before = existing.map(|existing| cached::<DaemonSetView>(existing.clone()));
+    let known_hash = known.hash_of(&set);
+    let what = match &before {
+        None => "is created",
+        Some(before) if before.revision_bytes == set.revision_bytes => "has this template already",
+        Some(_) if known_hash.is_some() => "gets the template of an earlier revision",
+        Some(_) => "gets a new template",
+    };
+    let hash = known_hash.unwrap_or_else(|| PLANNED.to_owned());
     let judged = known.judge(&set);
     let mut left_out: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for node in judged.iter().filter(|node| !node.choice.run) {
@@ -147,7 +154,7 @@ pub fn plan(set: &DaemonSet, existing: Option<&DaemonSet>, known: &Known<'_>, no
     let steps = joined(steps);
     let old = played.old();
     let steps_left_out = if steps.len() >= STEPS_MAX / 2 { old } else { 0 };
-    let summary = summary(&set, existing.is_some(), same.is_some(), &strategy, &steps, old);
+    let summary = summary(what, &set, &strategy, &steps, old);
     Plan {
         name: set.key.to_string(),
         summary,
@@ -158,19 +165,7 @@ pub fn plan(set: &DaemonSet, existing: Option<&DaemonSet>, known: &Known<'_>, no
     }
 }
 
-fn summary(
-    set: &DaemonSetView,
-    exists: bool,
-    same_template: bool,
-    strategy: &Strategy,
-    steps: &[Step],
-    old: usize,
-) -> String {
-    let what = match (exists, same_template) {
-        (false, _) => "is created",
-        (true, true) => "has this template already",
-        (true, false) => "gets a new template",
-    };
+fn summary(what: &str, set: &DaemonSetView, strategy: &Strategy, steps: &[Step], old: usize) -> String {
     let touched: HashSet<&String> = steps.iter().flat_map(|step| &step.nodes).collect();
     let mut text = match touched.len() {
         0 => format!("{what}; no pod changes"),
@@ -312,93 +307,4 @@ impl Played<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::{Value, json};
-
-    fn set(image: &str, rolling: Value) -> DaemonSet {
-        super::super::with_defaults(json!({
-            "metadata": {"name": "web", "namespace": "ns", "uid": "set", "generation": 1},
-            "spec": {"selector": {"matchLabels": {"app": "web"}}, "updateStrategy": {"rollingUpdate": rolling},
-                "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": image}]}}}}))
-        .unwrap()
-    }
-
-    fn nodes(count: usize) -> Vec<core::Node> {
-        (0..count)
-            .map(|number| {
-                let taints = if number == 0 {
-                    json!([{"key": "disk", "value": "full", "effect": "NoSchedule"}])
-                } else {
-                    json!([])
-                };
-                serde_json::from_value(
-                    json!({"metadata": {"name": format!("n{number}")}, "spec": {"taints": taints},
-                    "status": {"conditions": [{"type": "Ready", "status": "True"}]}}),
-                )
-                .unwrap()
-            })
-            .collect()
-    }
-
-    fn pods(on: std::ops::Range<usize>) -> Vec<core::Pod> {
-        on.map(|number| {
-            serde_json::from_value(json!({"metadata": {"name": format!("web-{number}"), "namespace": "ns", "uid": format!("p{number}"),
-                "labels": {"app": "web", "controller-revision-hash": "old"},
-                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "web", "uid": "set", "controller": true}]},
-                "spec": {"nodeName": format!("n{number}"), "containers": []},
-                "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}))
-            .unwrap()
-        })
-        .collect()
-    }
-
-    fn steps(plan: &Plan) -> Vec<String> {
-        plan.steps
-            .iter()
-            .map(|step| format!("{} {}", step.action.as_str(), step.nodes.join(" ")))
-            .collect()
-    }
-
-    fn planned(set: &DaemonSet, existing: Option<&DaemonSet>, pods: &[core::Pod]) -> Plan {
-        let nodes = nodes(4);
-        let known = Known {
-            nodes: &nodes,
-            pods,
-            revisions: &[],
-        };
-        plan(set, existing, &known, Timestamp::UNIX_EPOCH)
-    }
-
-    #[test]
-    fn a_new_daemon_set_is_created_everywhere_at_once_but_where_a_taint_is() {
-        let plan = planned(&set("i:1", json!({})), None, &[]);
-        assert_eq!(steps(&plan), ["create n1 n2 n3"]);
-        assert_eq!(plan.summary, "is created; pods change on 3 nodes");
-        assert_eq!(plan.left_out["taint disk=full:NoSchedule not tolerated"], ["n0"]);
-    }
-
-    #[test]
-    fn a_new_template_goes_node_by_node_within_its_limits() {
-        let new = set("i:2", json!({"maxUnavailable": 2}));
-        let plan = planned(&new, Some(&new), &pods(1..4));
-        assert_eq!(steps(&plan), ["replace n1 n2", "replace n3"]);
-        let new = set("i:2", json!({"maxUnavailable": 0, "maxSurge": 1}));
-        let plan = planned(&new, Some(&new), &pods(1..4));
-        assert_eq!(steps(&plan), ["surge n1", "surge n2", "surge n3"]);
-    }
-
-    #[test]
-    fn what_annotations_keep_back_is_told() {
-        let mut new = set("i:2", json!({}));
-        new.metadata.annotations = Some([("apps.kruise.io/partition".to_owned(), "2".to_owned())].into());
-        let plan = planned(&new, Some(&new), &pods(1..4));
-        assert_eq!(steps(&plan), ["replace n1"]);
-        assert!(
-            plan.summary
-                .ends_with("2 pods stay of an old template: as annotations ask"),
-            "{}",
-            plan.summary
-        );
-    }
-}
+mod tests;
