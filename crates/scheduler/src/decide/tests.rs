@@ -6,6 +6,8 @@ use crate::testing::{cluster, hold, hold_pod, pending, pending_pod, with_cpu, wo
 use orlop_client::informer::Projection;
 use serde_json::{Value, json};
 
+mod nodes;
+
 fn decided(pod: &Pending, cluster: &mut Cluster) -> String {
     decided_by(pod, cluster, &Profile::default())
 }
