@@ -1,10 +1,12 @@
 //! What the API makes of DaemonSets and ControllerRevisions (contract §10, A01 to A13): defaults, generations, and how
 //! invalid ones are refused, with nothing of them applied.
 
+use futures::StreamExt;
 use http::{Method, Request};
+use kube::api::{WatchEvent, WatchParams};
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, eventually};
+use crate::harness::{Cluster, PATIENCE, eventually};
 
 const SETS: &str = "/apis/apps/v1/namespaces/default/daemonsets";
 const REVISIONS: &str = "/apis/apps/v1/namespaces/default/controllerrevisions";
@@ -293,9 +295,25 @@ async fn a10_conditions_of_clients_are_kept_by_the_controller() {
             .unwrap_or_default();
         conditions.iter().any(|condition| condition["type"] == wanted)
     };
-    assert!(kept(&get(&cluster, &status).await, "Put"));
+    let before = get(&cluster, &status).await;
+    assert!(kept(&before, "Put"));
     let patch = json!({"status": {"conditions": [{"type": "Patched", "status": "False"}]}});
     ok(&cluster, Method::PATCH, &status, &patch).await;
+    let version = before["metadata"]["resourceVersion"].as_str().unwrap();
+    let watch = cluster.sets().watch(&WatchParams::default(), version).await;
+    let mut changes = Box::pin(watch.unwrap());
+    let seen = async {
+        while let Some(change) = changes.next().await {
+            if let WatchEvent::Modified(set) = change.unwrap()
+                && kept(&serde_json::to_value(&set).unwrap(), "Patched")
+            {
+                return true;
+            }
+        }
+        false
+    };
+    let seen = tokio::time::timeout(PATIENCE, seen).await;
+    assert_eq!(seen, Ok(true), "a watch shows it");
     // The controller counts anew and leaves it.
     cluster.add_node("n2", json!({})).await;
     cluster.expect_status("d", [2, 2, 2, 2, 2, 0]).await;
