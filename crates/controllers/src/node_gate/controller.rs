@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
-use orlop_api::annotations::{NODE_GATE_OPENED, NODE_GATE_TAINT, TAINT_NOT_READY};
+use orlop_api::annotations::{
+    NODE_GATE_OPENED, NODE_GATE_TAINT, TAINT_NETWORK_UNAVAILABLE, TAINT_NOT_READY, TAINT_UNREACHABLE,
+};
 use orlop_api::placement;
 use orlop_client::informer::{Change, ObjectKey};
 use orlop_client::workqueue::WorkQueue;
@@ -176,10 +178,15 @@ fn opened(node: &NodeView) -> BTreeSet<String> {
         .collect()
 }
 
+/// Taints of a node that isn't up yet, or isn't heard of for a while: whom it is for shows when they are gone.
+const PASSING: [&str; 3] = [TAINT_NOT_READY, TAINT_UNREACHABLE, TAINT_NETWORK_UNAVAILABLE];
+
 /// Those of `gating` that want a pod on the node, which needn't be Ready yet.
 fn on_node(cache: &Cache, gating: &[DaemonSet], node: &Node) -> Vec<Gating> {
     let mut ready_node = node.node.clone();
-    ready_node.taints.retain(|taint| taint.key != TAINT_NOT_READY);
+    ready_node
+        .taints
+        .retain(|taint| !PASSING.contains(&taint.key.as_str()));
     let pods = cache.pods.store().by_index(BY_NODE, &node.key.name);
     gating
         .iter()
@@ -192,4 +199,37 @@ fn on_node(cache: &Cache, gating: &[DaemonSet], node: &Node) -> Vec<Gating> {
             }),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::cached;
+    use orlop_client::informer::Lean;
+    use serde_json::Value;
+
+    /// Otherwise the gate would open for a node that falls silent while it is new.
+    #[test]
+    fn a_node_that_is_not_up_is_waited_for_by_those_that_want_it_when_it_is() {
+        let set = json!({"metadata": {"name": "csi", "namespace": "ns", "uid": "u", "annotations": {"orlop.dev/node-gate": "true"}},
+            "spec": {"selector": {"matchLabels": {"app": "csi"}}, "template": {"spec": {"containers": []}}}});
+        let set = cached::<DaemonSetView>(serde_json::from_value(set).unwrap());
+        assert!(set.options.gate);
+        let gating = |taints: Value| -> Vec<String> {
+            let node = json!({"metadata": {"name": "n"}, "spec": {"taints": taints}});
+            let node: core::Node = serde_json::from_value(node).unwrap();
+            let node = cached::<NodeView>(Lean(node));
+            let gating = on_node(&Cache::default(), std::slice::from_ref(&set), &node);
+            gating.into_iter().map(|gating| gating.set).collect()
+        };
+        let taint = |key: &str| json!({"key": key, "effect": "NoSchedule"});
+        for key in PASSING {
+            assert_eq!(gating(json!([taint(key)])), ["ns.csi"], "{key}");
+        }
+        assert_eq!(
+            gating(json!([taint(TAINT_NOT_READY), taint("team")])),
+            [""; 0],
+            "it is for others"
+        );
+    }
 }
