@@ -472,6 +472,8 @@ mod tests {
             names(&with(&strict, 2, 0, &nodes(FIVE), &pods).delete),
             ["a", "b"]
         );
+        let surging = with(&strict, 0, 2, &nodes(FIVE), &pods).create;
+        assert_eq!(surging.len(), 2, "maxSurge holds for them as well");
         let pods = [
             new("a"),
             pod("new-b").on("b").hash("new").build(),
