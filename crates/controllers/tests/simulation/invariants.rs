@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Node, Toleration};
 use orlop_api::annotations::{CONTROLLER_REVISION_HASH, DAEMON_TEMPLATE_GENERATION, POD_TEMPLATE_GENERATION};
 use orlop_api::placement::{Placement, should_run};
+use orlop_api::pod::is_available;
 use orlop_api::taints::NO_EXECUTE;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -262,15 +264,18 @@ impl State {
         let Some(replacing) = self.replacing.get_mut(&uid) else {
             return;
         };
-        let min_ready = Duration::from_secs(set["spec"]["minReadySeconds"].as_u64().unwrap_or(0));
+        // As the API has it: since the whole second that the condition names.
+        let min_ready = set["spec"]["minReadySeconds"].as_i64().unwrap_or(0);
+        let min_ready = i32::try_from(min_ready).unwrap_or(i32::MAX);
         for (_, pod) in contents.of_kind(&PODS) {
-            let available = self
-                .ready_since
-                .get(&text(pod, "/metadata/uid"))
-                .is_some_and(|since| since.elapsed() >= min_ready);
+            let node = text(pod, "/spec/nodeName");
             let stays = pod["metadata"]["deletionTimestamp"].is_null();
-            if stays && available && owner(pod).as_deref() == Some(&uid) {
-                replacing.remove(&text(pod, "/spec/nodeName"));
+            if stays
+                && replacing.contains(&node)
+                && owner(pod).as_deref() == Some(&uid)
+                && is_available(&parse(pod), min_ready, Timestamp::now())
+            {
+                replacing.remove(&node);
             }
         }
     }
