@@ -175,15 +175,19 @@ async fn t11_readiness_is_asked_during_pre_stop_and_liveness_is_not() {
     let pass = async |seconds| tokio::time::sleep(Duration::from_secs(seconds)).await;
     bench.start("1", false);
     pass(5).await;
-    let (alive, ready) = (asked("alive"), asked("ready"));
-    assert!(alive > 3 && ready > 3, "{alive} {ready}");
+    let alive = asked("alive");
+    assert!(alive > 3, "{alive}");
     bench.probes.stop_liveness_and_startup("u");
+    // One may have been on its way.
+    pass(1).await;
+    let (alive, ready) = (asked("alive"), asked("ready"));
     // As long as its preStop hook takes.
     pass(20).await;
     assert_eq!(asked("alive"), alive);
     let during = asked("ready") - ready;
     assert!(during > 15, "{during}");
     bench.probes.stop("u");
+    pass(1).await;
     let ended = asked("ready");
     pass(5).await;
     assert_eq!(asked("ready"), ended);

@@ -184,7 +184,7 @@ mod tests {
         });
         for line in [
             "kubelet_desired_pods{static=\"true\"} 1",
-            "kubelet_desired_pods{static=\"false\"} 1",
+            "kubelet_desired_pods{static=\"\"} 1",
             "kubelet_mirror_pods 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
