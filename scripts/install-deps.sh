@@ -4,7 +4,7 @@ set -euo pipefail
 
 packages=(
   containerd runc containernetworking-plugins iproute2 iptables # the node
-  busybox-static etcd-server etcd-client                        # the example's images and etcdctl
+  busybox-static etcd-server etcd-client tzdata                 # images of the example and the cluster, and etcdctl
   gcc libc6-dev protobuf-compiler libprotobuf-dev # the build: linker, .proto files
   curl libfaketime openssl                                      # tests
 )

@@ -45,6 +45,8 @@ fn control_plane(orlop: &Path, version: &str) -> anyhow::Result<ImageBuilder> {
     let mut image = ImageBuilder::new(&first)?
         .base()?
         .host_file(orlop, "/usr/local/bin/orlop")?
+        // CronJobs name time zones, and the binary has none in itself.
+        .package("tzdata")?
         .label("org.opencontainers.image.version", version)
         .cmd(["orlop"]);
     for name in &others {
@@ -69,4 +71,19 @@ fn stripped(orlop: &Path) -> anyhow::Result<tempfile::TempPath> {
         bail!("strip {}: {status}", orlop.display());
     }
     Ok(copy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_plane_knows_the_time_zones_of_cron_jobs() -> anyhow::Result<()> {
+        let mut image = control_plane(Path::new("/bin/true"), "v1.36.0")?;
+        for zone in ["Europe/Rome", "Asia/Kolkata"] {
+            let file = format!("/usr/share/zoneinfo/{zone}");
+            assert!(image.layer().contains(&file), "{file}");
+        }
+        Ok(())
+    }
 }
