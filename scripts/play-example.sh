@@ -20,8 +20,9 @@ mv "$manifests/.etcd.yaml.new" "$manifests/etcd.yaml"
 show kubectl apply -f examples/kube-proxy-like.yaml
 
 kubectl rollout status --namespace kube-system --timeout=120s daemonset/kube-proxy
-# The mirror pod is made by the agent: until it is there, `wait` has nothing to wait for.
-kubectl wait --namespace kube-system --for=create --timeout=60s "pod/etcd-$node"
+# The agent makes the mirror before the pod is ready; until then kubectl has nothing to wait for, and Debian's cannot wait
+# for a pod to be made.
+show "$orlop" wait "$manifests/etcd.yaml" --for ready ${root:+--root "$root"}
 kubectl wait --namespace kube-system --for=condition=Ready --timeout=120s "pod/etcd-$node"
 
 show kubectl get nodes

