@@ -72,7 +72,7 @@ pub struct ControllerManagerArgs {
     pub leader: LeaderArgs,
     #[command(flatten)]
     pub face: FaceArgs,
-    /// Port of `/healthz`; 0 turns it off.
+    /// Port of `/healthz` and `/metrics`; 0 turns it off.
     #[arg(long, value_name = "PORT", default_value_t = 10257)]
     pub secure_port: u16,
     #[command(flatten)]

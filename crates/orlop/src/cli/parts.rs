@@ -54,7 +54,7 @@ pub struct KubeletArgs {
     /// Taints of the Node object at its creation, as `key=value:effect,…`.
     #[arg(long, value_name = "TAINTS", value_delimiter = ',')]
     pub register_with_taints: Vec<String>,
-    /// CRI socket of the runtime [default: containerd's].
+    /// CRI socket of the runtime [default: the configuration's, or else unix:///run/containerd/containerd.sock].
     #[arg(long, value_name = "ENDPOINT")]
     pub container_runtime_endpoint: Option<String>,
     /// Directory or file of static pods (overrides the configuration's staticPodPath).
@@ -267,7 +267,7 @@ pub struct SchedulerArgs {
     pub leader: LeaderArgs,
     #[command(flatten)]
     pub face: FaceArgs,
-    /// Port of `/healthz`; 0 turns it off.
+    /// Port of `/healthz` and `/metrics`; 0 turns it off.
     #[arg(long, value_name = "PORT", default_value_t = 10259)]
     pub secure_port: u16,
     #[command(flatten)]

@@ -174,6 +174,25 @@ mod tests {
         assert!(files_of(&dir.path().join("gone")).is_err());
     }
 
+    /// As docs/running.md shows it.
+    #[test]
+    fn example_of_a_static_pod_is_good_until_it_is_misspelt() {
+        let example = include_str!("../../../../examples/hello.yaml");
+        let found = |text: &str| -> Vec<String> {
+            let files = [(PathBuf::from("hello.yaml"), text.as_bytes().to_vec())];
+            let findings = find(&files, "n1", &Elsewhere { objects: None });
+            findings.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(found(example), [""; 0]);
+        assert_eq!(
+            found(&example.replace("Always", "Allways")),
+            [
+                "hello.yaml:7:18: error: spec.restartPolicy: Unsupported value: \"Allways\": supported values: \
+                 \"Always\", \"OnFailure\", \"Never\""
+            ]
+        );
+    }
+
     #[test]
     fn one_is_no_plural() {
         assert_eq!(counted(1, "error"), "1 error");
