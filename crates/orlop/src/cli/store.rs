@@ -25,7 +25,7 @@ pub enum StoreCommand {
     Backup(BackupArgs),
     /// Move what a store has into a running etcd, or what an etcd has into a new store.
     Migrate(MigrateArgs),
-    /// Make a new store of a snapshot, one of ours or one of etcd's.
+    /// Make a store of a snapshot, one of ours or one of etcd's, in a directory that has nothing in it yet.
     Restore(RestoreArgs),
 }
 
