@@ -2,7 +2,8 @@
 use super::Body;
 use super::gather::Gathered;
 use super::idle::Activity;
-use super::pipeline::{Caller, Upload, handle};
+use super::pipeline::{Caller, handle};
+use super::upload::Upload;
 use crate::ApiServer;
 use crate::authn;
 use http::header::CONTENT_LENGTH;

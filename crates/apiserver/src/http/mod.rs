@@ -1,5 +1,6 @@
 //! The way in and out: TLS connections, the in-process service, and the pipeline both feed.
 mod body;
+mod call;
 mod compression;
 mod cors;
 mod exchange;
@@ -11,6 +12,7 @@ mod respond;
 mod service;
 pub mod switch;
 mod times;
+mod upload;
 pub mod websocket;
 
 pub use body::{Body, ListBody};
@@ -21,4 +23,6 @@ pub use respond::{Answer, response};
 pub use service::InProcess;
 pub use times::RequestTimes;
 
-pub(crate) use pipeline::{Call, OwnRequest, Passed, Upload};
+pub(crate) use call::Call;
+pub(crate) use pipeline::OwnRequest;
+pub(crate) use upload::{Passed, Upload};

@@ -1,19 +1,16 @@
 //! Every request's way, in the contract's order (§1): identify, parse, authorize, route, answer.
 use super::exchange::Exchange;
 use super::respond::{Answer, add_warning, error_response};
-use super::{Body, cors};
+use super::{Body, Call, Upload, cors};
 use crate::authn::UserInfo;
 use crate::authz;
-use crate::request::{self, BODY_BYTES_MAX, Offer, Output, Query, RequestInfo};
+use crate::request::{self, Offer, Output, Query, RequestInfo};
 use crate::resources::Resource;
 use crate::status::ApiError;
 use crate::{ApiServer, aggregation, discovery, health, metrics, openapi, registry, usage};
-use bytes::Bytes;
 use futures::future::{Either, FutureExt, TryFutureExt};
 use http::header::{CONNECTION, HeaderValue};
-use http::{HeaderMap, Method, Response, request::Parts};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http::{Method, Response, request::Parts};
 use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
 use std::any::Any;
@@ -30,139 +27,6 @@ const LONG_RUNNING_PARTS: &[&str] = &["attach", "exec", "log", "portforward", "p
 pub(crate) struct Caller {
     pub user: Result<Arc<UserInfo>, ApiError>,
     pub source: Option<IpAddr>,
-}
-
-/// One authorized request for a resource.
-pub(crate) struct Call {
-    pub server: Arc<ApiServer>,
-    pub user: Arc<UserInfo>,
-    pub info: RequestInfo,
-    pub resource: &'static Resource,
-    pub method: Method,
-    pub headers: HeaderMap,
-    pub query: Query,
-    pub output: Output,
-    pub body: Bytes,
-    /// The body of a request that is carried on to somebody else, who reads it.
-    pub passed: Mutex<Upload>,
-    /// When whoever asked waits no longer; none for what takes as long as it takes.
-    pub until: Option<Instant>,
-    /// The connection itself, for calls that switch protocols.
-    pub upgrade: Mutex<Option<OnUpgrade>>,
-    warnings: Mutex<Vec<String>>,
-    annotations: Mutex<Vec<Annotation>>,
-}
-
-impl Call {
-    /// The same call about another resource: a subresource that writes elsewhere.
-    pub fn with_resource(&self, resource: &'static Resource) -> Self {
-        Self {
-            server: self.server.clone(),
-            user: self.user.clone(),
-            info: self.info.clone(),
-            resource,
-            method: self.method.clone(),
-            headers: self.headers.clone(),
-            query: self.query.clone(),
-            output: self.output,
-            body: self.body.clone(),
-            passed: Mutex::default(),
-            until: self.until,
-            upgrade: Mutex::new(None),
-            warnings: Mutex::new(Vec::new()),
-            annotations: Mutex::new(Vec::new()),
-        }
-    }
-
-    /// Adds to the request's event in the audit log.
-    pub fn annotate(&self, key: String, value: String) {
-        self.annotations.lock().push(Annotation {
-            key,
-            value,
-            is_detail: false,
-        });
-    }
-
-    /// The same where the log has what requests carry.
-    pub fn annotate_detail(&self, key: String, value: String) {
-        self.annotations.lock().push(Annotation {
-            key,
-            value,
-            is_detail: true,
-        });
-    }
-
-    /// Tells the caller something although the request goes on.
-    pub fn warn(&self, text: impl Into<String>) {
-        let text = text.into();
-        let mut warnings = self.warnings.lock();
-        if !warnings.contains(&text) {
-            warnings.push(text);
-        }
-    }
-}
-
-/// What is added to a request's event in the audit log.
-struct Annotation {
-    key: String,
-    value: String,
-    /// Only where the log has what requests carry.
-    is_detail: bool,
-}
-
-/// A request body that has not been read yet: who asks and whether they may comes first.
-#[derive(Default)]
-pub(crate) enum Upload {
-    #[default]
-    Nothing,
-    Coming(Passed),
-}
-
-/// A body that comes in pieces.
-pub(crate) type Passed = UnsyncBoxBody<Bytes, std::io::Error>;
-
-impl Upload {
-    pub fn of<B>(body: B) -> Self
-    where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        if body.is_end_stream() {
-            Self::Nothing
-        } else {
-            Self::Coming(body.map_err(std::io::Error::other).boxed_unsync())
-        }
-    }
-
-    /// As it comes, however long it is.
-    pub fn pass_on(self) -> Passed {
-        match self {
-            Self::Nothing => Full::default().map_err(|never| match never {}).boxed_unsync(),
-            Self::Coming(body) => body,
-        }
-    }
-
-    async fn read(self, within: Duration) -> Result<Bytes, ApiError> {
-        match self {
-            Self::Nothing => Ok(Bytes::new()),
-            Self::Coming(body) => tokio::time::timeout(within, collect(body).boxed())
-                .await
-                .unwrap_or_else(|_| Err(ApiError::too_late())),
-        }
-    }
-}
-
-/// Reads a request body, up to the limit.
-async fn collect(body: Passed) -> Result<Bytes, ApiError> {
-    match Limited::new(body, BODY_BYTES_MAX).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(ApiError::too_large(format!("limit is {BODY_BYTES_MAX}")))
-        }
-        Err(error) => Err(ApiError::bad_request(format!(
-            "the request body could not be read: {error}"
-        ))),
-    }
 }
 
 /// Answers one request.

@@ -1,6 +1,7 @@
 //! The API as a tower service inside the process: the same pipeline, without a socket.
 use super::Body;
-use super::pipeline::{Caller, Upload, handle};
+use super::pipeline::{Caller, handle};
+use super::upload::Upload;
 use crate::ApiServer;
 use crate::authn::UserInfo;
 use bytes::Bytes;
