@@ -1,11 +1,17 @@
 //! Values: JSON trees are looked at where they are, and take their types from a schema if there is one.
+mod key;
+mod list;
+mod map;
+
+pub use key::Key;
+pub use list::List;
+pub use map::Map;
+
 use super::budget::Error;
 use super::moment::Moment;
 use super::opaque::Opaque;
-use super::property::unescape;
 use super::types::Type;
-use super::unordered::within;
-use crate::structural::{Additional, Kind, ListType, Node};
+use crate::structural::{Kind, ListType, Node};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
@@ -35,28 +41,6 @@ pub enum Value<'a> {
     /// A type, by its name.
     Type(String),
     Opaque(Opaque),
-}
-
-#[derive(Clone, Debug)]
-pub enum List<'a> {
-    /// The items, the shape of each, and how they are told apart.
-    Json(&'a [Json], Shape<'a>, &'a ListType),
-    Made(Arc<Vec<Value<'a>>>),
-}
-
-#[derive(Clone, Debug)]
-pub enum Map<'a> {
-    Json(&'a serde_json::Map<String, Json>, Shape<'a>),
-    Made(Arc<BTreeMap<Key, Value<'a>>>),
-}
-
-/// Keys of maps.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Key {
-    Bool(bool),
-    Int(i64),
-    Uint(u64),
-    String(String),
 }
 
 static ATOMIC: ListType = ListType::Atomic;
@@ -296,160 +280,5 @@ fn formatted<'a>(text: &str, format: &str) -> Option<Value<'a>> {
         "date" => Moment::of_date(text).map(Value::Timestamp),
         "duration" => super::time::parse_duration(text).map(Value::Duration),
         _ => None,
-    }
-}
-
-impl<'a> List<'a> {
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Json(items, ..) => items.len(),
-            Self::Made(items) => items.len(),
-        }
-    }
-
-    pub fn get(&self, index: usize) -> Option<Value<'a>> {
-        match self {
-            Self::Json(items, shape, _) => items.get(index).map(|item| Value::of(item, *shape)),
-            Self::Made(items) => items.get(index).cloned(),
-        }
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = Value<'a>> + '_ {
-        (0..self.len()).filter_map(|index| self.get(index))
-    }
-
-    pub fn contains(&self, value: &Value<'_>) -> bool {
-        (0..self.len()).any(|index| self.get(index).is_some_and(|item| item.equals(value)))
-    }
-
-    /// The fields that tell the items of a map-like list apart; empty for a set, `None` if order counts.
-    pub fn keys(&self) -> Option<&'a [String]> {
-        match self {
-            Self::Json(_, _, ListType::Set) => Some(&[]),
-            Self::Json(_, _, ListType::Map(keys)) => Some(keys),
-            _ => None,
-        }
-    }
-
-    fn equals(&self, other: &List<'_>) -> bool {
-        if self.len() != other.len() {
-            return false;
-        }
-        let same = self.iter().zip(other.iter()).all(|(a, b)| a.equals(&b));
-        // Sets and map-like lists have no order.
-        match (self.keys(), other.keys()) {
-            _ if same => true,
-            (None, None) => false,
-            (Some(keys), _) | (None, Some(keys)) => within(self, other, keys) && within(other, self, keys),
-        }
-    }
-}
-
-impl<'a> Map<'a> {
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Json(map, _) => map.len(),
-            Self::Made(map) => map.len(),
-        }
-    }
-
-    pub fn get(&self, key: &Key) -> Option<Value<'a>> {
-        match (self, key) {
-            (Self::Json(map, shape), Key::String(name)) => map
-                .get(name)
-                .map(|value| Value::of(value, field_shape(*shape, name))),
-            (Self::Json(..), _) => None,
-            (Self::Made(map), key) => map.get(key).cloned(),
-        }
-    }
-
-    /// The field of an object, or the entry of a map, as `map.name` asks for it. A null where the schema allows none
-    /// but absence is absent.
-    pub fn field(&self, name: &str) -> Option<Value<'a>> {
-        match self {
-            Self::Json(map, Some(node)) if !node.properties.is_empty() => {
-                let name = unescape(name);
-                let value = map.get(name.as_ref())?;
-                let shape = field_shape(Some(node), &name);
-                let absent = value.is_null() && shape.is_some_and(|node| node.nullable);
-                (!absent).then(|| Value::of(value, shape))
-            }
-            Self::Json(map, shape) => map
-                .get(name)
-                .map(|value| Value::of(value, field_shape(*shape, name))),
-            Self::Made(map) => map.get(&Key::String(name.to_owned())).cloned(),
-        }
-    }
-
-    pub fn keys(&self) -> Vec<Key> {
-        match self {
-            Self::Json(map, _) => map.keys().map(|key| Key::String(key.clone())).collect(),
-            Self::Made(map) => map.keys().cloned().collect(),
-        }
-    }
-
-    /// The entries, each made when it is its turn.
-    pub fn each(&self) -> impl Iterator<Item = (Key, Value<'a>)> {
-        let (json, made) = match self {
-            Self::Json(map, shape) => (Some((*map, *shape)), None),
-            Self::Made(map) => (None, Some(map)),
-        };
-        let shown = json.into_iter().flat_map(|(map, shape)| {
-            map.iter().map(move |(key, value)| {
-                let value = Value::of(value, field_shape(shape, key));
-                (Key::String(key.clone()), value)
-            })
-        });
-        let made = made.into_iter().flat_map(|map| map.iter());
-        shown.chain(made.map(|(key, value)| (key.clone(), value.clone())))
-    }
-}
-
-fn field_shape<'a>(shape: Shape<'a>, name: &str) -> Shape<'a> {
-    let node = shape?;
-    node.properties.get(name).or(match &node.additional {
-        Additional::Each(node) => Some(node),
-        _ => None,
-    })
-}
-
-impl Key {
-    /// # Errors
-    /// Nothing of this type can be a key.
-    pub fn of(value: &Value<'_>) -> Result<Self, Error> {
-        Ok(match value {
-            Value::Bool(value) => Self::Bool(*value),
-            Value::Int(value) => Self::Int(*value),
-            // Numbers that are equal are the same key.
-            Value::Uint(value) => i64::try_from(*value).map_or(Self::Uint(*value), Self::Int),
-            Value::Double(value) if value.fract() == 0.0 && value.abs() < 9e15 => Self::Int(*value as i64),
-            Value::String(text) => Self::String(text.to_string()),
-            other => {
-                return Err(Error::failed(format!(
-                    "unsupported key type: {}",
-                    other.type_name()
-                )));
-            }
-        })
-    }
-
-    pub fn value<'a>(&self) -> Value<'a> {
-        match self {
-            Self::Bool(value) => Value::Bool(*value),
-            Self::Int(value) => Value::Int(*value),
-            Self::Uint(value) => Value::Uint(*value),
-            Self::String(text) => Value::string(text.clone()),
-        }
-    }
-}
-
-impl std::fmt::Display for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Bool(value) => write!(f, "{value}"),
-            Self::Int(value) => write!(f, "{value}"),
-            Self::Uint(value) => write!(f, "{value}"),
-            Self::String(text) => f.write_str(text),
-        }
     }
 }
