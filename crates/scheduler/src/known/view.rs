@@ -1,5 +1,11 @@
 //! What the scheduler remembers of pods and nodes.
 
+mod node;
+mod takes;
+
+pub use node::NodeView;
+pub use takes::{Takes, Weight};
+
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
@@ -7,64 +13,18 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::core::v1::{ObjectReference, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use orlop_api::placement::{KeptNode, Quantities};
-use orlop_api::pod::{self, HostPort, Resources};
-use orlop_api::quantity::{Amount, amount};
+use orlop_api::pod;
+use orlop_api::quantity::amount;
 use orlop_client::events;
 use orlop_client::informer::{Lean, Projection, Shared};
 
 use super::volumes::{claims_of, made_for};
 use crate::known::cluster::{Holder, Nominee};
-use crate::known::images::{NodeImages, WantedImages};
+use crate::known::images::WantedImages;
 use crate::known::traits::Traits;
 
 /// The schedulerName of pods that are ours unless we are told another one.
 pub const NAME: &str = "default-scheduler";
-
-/// What pods weigh when nodes are compared.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Weight {
-    /// In thousandths of a cpu.
-    pub cpu: i64,
-    /// In bytes.
-    pub memory: i64,
-}
-
-/// What a container weighs that asks for nothing; otherwise all such pods would be put on one node.
-const UNSAID: Weight = Weight {
-    cpu: 100,
-    memory: 200 << 20,
-};
-
-impl Weight {
-    fn of(spec: &PodSpec, requested: &Resources) -> Self {
-        let is_said = |resources: Option<&core::ResourceRequirements>, name: &str| {
-            let requests = resources.and_then(|resources| resources.requests.as_ref());
-            requests.is_some_and(|requests| requests.contains_key(name))
-        };
-        let unsaid = |name: &str| {
-            let containers = spec.containers.iter();
-            let silent = containers.filter(|container| !is_said(container.resources.as_ref(), name));
-            match is_said(spec.resources.as_ref(), name) {
-                true => 0,
-                false => i64::try_from(silent.count()).unwrap_or(0),
-            }
-        };
-        let said = |name: &str| requested.get(name).copied().unwrap_or(Amount::ZERO);
-        Self {
-            cpu: said("cpu").milli_value() + unsaid("cpu") * UNSAID.cpu,
-            memory: said("memory").value() + unsaid("memory") * UNSAID.memory,
-        }
-    }
-
-    /// Both, so many times: -1 takes `other` away.
-    pub fn plus(self, other: Self, times: i64) -> Self {
-        Self {
-            cpu: self.cpu.saturating_add(other.cpu.saturating_mul(times)),
-            memory: self.memory.saturating_add(other.memory.saturating_mul(times)),
-        }
-    }
-}
 
 /// Tells apart whose copies pods are: made from the uid of what manages them.
 pub type Family = NonZeroU64;
@@ -81,43 +41,9 @@ fn family_of(owners: Option<&Vec<OwnerReference>>) -> Option<Family> {
     makes_copies.then(|| NonZeroU64::new(print as u64)).flatten()
 }
 
-/// What a pod takes of its node.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Takes {
-    /// Requests, and what is assumed where there are none.
-    pub weight: Weight,
-    /// Requests.
-    pub requested: Resources,
-    /// Limits, which are only told.
-    pub limits: Resources,
-    /// Host ports.
-    pub ports: Vec<HostPort>,
-}
-
 // What pods of one owner have in common.
 static TRAITS: Shared<Traits> = Shared::new();
 static SCHEDULERS: Shared<str> = Shared::new();
-static TAKES: Shared<Takes> = Shared::new();
-// What nodes of one kind have in common.
-static ROOM: Shared<Quantities> = Shared::new();
-
-impl Takes {
-    /// What a pod with this spec takes.
-    pub fn of(spec: &PodSpec) -> Arc<Self> {
-        let requested = pod::resource_requests(spec);
-        TAKES.share(Arc::new(Self {
-            weight: Weight::of(spec, &requested),
-            requested,
-            limits: pod::resource_limits(spec),
-            ports: pod::host_ports(spec),
-        }))
-    }
-
-    /// Whether that leaves as much room to others: limits take none.
-    pub fn leaves_the_same(&self, other: &Self) -> bool {
-        self.weight == other.weight && self.requested == other.requested && self.ports == other.ports
-    }
-}
 
 /// A pod that waits for a node.
 #[derive(Debug)]
@@ -422,38 +348,6 @@ fn trim(spec: &mut PodSpec) {
             restart_policy: container.restart_policy.take(),
             ..core::Container::default()
         };
-    }
-}
-
-/// What is remembered of a node: labels, taints, `unschedulable`, allocatable, and its images.
-#[derive(Debug)]
-pub struct NodeView {
-    /// The node without the rest.
-    pub node: KeptNode,
-    /// What needs not be pulled there.
-    pub images: NodeImages,
-}
-
-impl NodeView {
-    /// Whether a pod that didn't fit on `old` may fit now.
-    pub fn may_fit_differently(&self, old: &Self) -> bool {
-        self.node != old.node
-    }
-}
-
-impl Projection for NodeView {
-    type Object = Lean<core::Node>;
-
-    fn project(Lean(mut node): Lean<core::Node>) -> Self {
-        let status = node.status.take().unwrap_or_default();
-        let allocatable = status.allocatable;
-        Self {
-            images: NodeImages::of(status.images.as_deref().unwrap_or_default()),
-            node: KeptNode {
-                allocatable: allocatable.map(|all| ROOM.share(Arc::new(all))),
-                ..KeptNode::without_room(node)
-            },
-        }
     }
 }
 
