@@ -1,5 +1,7 @@
 //! Keys of annotations, labels, taints and the other well-known names, spelled once.
 
+use jiff::Timestamp;
+
 /// Where the kubelet got the pod from: `file`, `http` or `api`.
 pub const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
 /// UID of the static pod; changes when its manifest changes.
@@ -27,6 +29,11 @@ pub const CONTROLLER_REVISION_HASH: &str = "controller-revision-hash";
 pub const TOKEN_LAST_USED: &str = "kubernetes.io/legacy-token-last-used";
 /// Label of a Secret with a token: the day since which the token isn't taken any more.
 pub const TOKEN_INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
+
+/// The day of a time, as those two have it.
+pub fn day(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d").to_string()
+}
 
 /// Label every Namespace carries.
 pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";

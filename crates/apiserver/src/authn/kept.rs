@@ -1,5 +1,6 @@
 //! When tokens that are kept in Secrets were used last: clients find it in the Secrets' labels, by the day.
 use jiff::{Timestamp, ToSpan};
+use orlop_api::annotations::day;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use tokio::sync::Notify;
@@ -36,11 +37,6 @@ impl Used {
             self.added.notified().await;
         }
     }
-}
-
-/// The day of a time, as labels have it.
-pub fn day(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d").to_string()
 }
 
 /// Whether what a Secret says holds; another server's clock may be a day ahead.

@@ -18,7 +18,6 @@ pub use accounts::{Accounts, Bound, Verified, Wanted};
 pub use authorities::{Connection, TrustedAuthorities};
 pub use config::{AuthenticationConfig, AuthenticationError, FrontProxyConfig};
 pub use impersonation::requested as requested_impersonation;
-pub(crate) use kept::day;
 pub use oidc::OidcConfig;
 pub(crate) use recent::{Recent, digest};
 pub use structured::StructuredAuthentication;

@@ -151,7 +151,7 @@ fn missing(server: &ApiServer) -> Vec<(Compare, Op)> {
     );
     if server.accounts.is_some() && server.cache.core_object("configmaps", namespace, name).is_none() {
         let since = json!({"metadata": {"name": name, "namespace": namespace},
-            "data": {"since": crate::authn::day(jiff::Timestamp::now())}});
+            "data": {"since": orlop_api::annotations::day(jiff::Timestamp::now())}});
         writes.extend(write(server, "configmaps", "", since));
     }
     let registered = resources::find(GROUP, "v1", "apiservices");

@@ -1,10 +1,9 @@
 //! Labels Secrets whose tokens are used with the day of that, so that those which nobody needs can be found.
 use super::own_call;
 use crate::ApiServer;
-use crate::authn::day;
 use http::Method;
 use jiff::Timestamp;
-use orlop_api::annotations::TOKEN_LAST_USED;
+use orlop_api::annotations::{TOKEN_LAST_USED, day};
 use serde_json::json;
 use std::sync::Weak;
 

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::core::ApiResource;
-use orlop_api::annotations::TOKEN_INVALID_SINCE;
+use orlop_api::annotations::{TOKEN_INVALID_SINCE, day};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -125,7 +125,7 @@ impl UnusedTokens {
             Verdict::Keep => Ok(()),
             Verdict::Mark => {
                 tracing::info!(%namespace, %name, "a token that nobody uses is taken out of use");
-                let labels = json!({TOKEN_INVALID_SINCE: plan::day(now)});
+                let labels = json!({TOKEN_INVALID_SINCE: day(now)});
                 let patch = Patch::Merge(json!({"metadata": {"uid": secret.uid, "labels": labels}}));
                 api.patch(&name, &PatchParams::default(), &patch).await.map(drop)
             }

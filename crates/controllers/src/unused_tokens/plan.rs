@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use orlop_api::annotations::{TOKEN_INVALID_SINCE, TOKEN_LAST_USED};
+use orlop_api::annotations::{TOKEN_INVALID_SINCE, TOKEN_LAST_USED, day};
 use serde_json::Value;
 
 use crate::account_tokens::ACCOUNT_UID;
@@ -25,11 +25,6 @@ pub enum Verdict {
     Mark,
     /// Delete it.
     Delete,
-}
-
-/// A day as labels have it.
-pub fn day(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d").to_string()
 }
 
 fn is_day(text: &str) -> bool {
