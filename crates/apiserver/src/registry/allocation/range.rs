@@ -1,4 +1,5 @@
 //! Ranges of addresses that Services get.
+use crate::resources::services::family_of;
 use orlop_api::cidr::Cidr;
 use std::collections::HashSet;
 use std::fmt;
@@ -93,7 +94,7 @@ impl ServiceRange {
     }
 
     pub(super) fn family(&self) -> &'static str {
-        if self.0.address.is_ipv4() { "IPv4" } else { "IPv6" }
+        family_of(self.0.address)
     }
 }
 
