@@ -15,6 +15,17 @@ fn leases(items: serde_json::Value) -> (u16, serde_json::Value) {
     (200, list)
 }
 
+/// Shows a node that is ready.
+fn see_node(cache: &Cache, lifecycle: &NodeLifecycle) {
+    let node = json!({"metadata": {"name": "n", "uid": "n", "resourceVersion": "7"}, "status": {"conditions": [
+        {"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:00Z"}]}});
+    let changes = cache
+        .nodes
+        .store()
+        .apply(Lean(serde_json::from_value(node).unwrap()));
+    changes.iter().for_each(|change| lifecycle.node(change));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_node_whose_renewals_are_shown_late_is_not_given_up() {
     let (reader, read) = server(|method, path, _| match (method, path) {
@@ -32,13 +43,7 @@ async fn a_node_whose_renewals_are_shown_late_is_not_given_up() {
     });
     let cache = Arc::new(Cache::default());
     let lifecycle = NodeLifecycle::new(client, reader, &cache, NodeLifecycleConfig::default());
-    let node = json!({"metadata": {"name": "n", "uid": "n", "resourceVersion": "7"}, "status": {"conditions": [
-        {"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:00Z"}]}});
-    let changes = cache
-        .nodes
-        .store()
-        .apply(Lean(serde_json::from_value(node).unwrap()));
-    changes.iter().for_each(|change| lifecycle.node(change));
+    see_node(&cache, &lifecycle);
     let asked = || (read.lock().unwrap().len(), written.lock().unwrap().len());
     let name: Arc<str> = "n".into();
     tokio::time::advance(Duration::from_secs(51)).await;
@@ -62,13 +67,7 @@ async fn a_verdict_is_about_the_node_as_it_was_seen_and_only_while_it_is_silent(
     });
     let cache = Arc::new(Cache::default());
     let lifecycle = NodeLifecycle::new(client.clone(), client, &cache, NodeLifecycleConfig::default());
-    let node = json!({"metadata": {"name": "n", "uid": "n", "resourceVersion": "7"}, "status": {"conditions": [
-        {"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:00Z"}]}});
-    let changes = cache
-        .nodes
-        .store()
-        .apply(Lean(serde_json::from_value(node).unwrap()));
-    changes.iter().for_each(|change| lifecycle.node(change));
+    see_node(&cache, &lifecycle);
     let name: Arc<str> = "n".into();
     let patches = || -> Vec<serde_json::Value> {
         let asked = asked.lock().unwrap();
