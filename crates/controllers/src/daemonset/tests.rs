@@ -30,6 +30,20 @@ fn node(name: &str, version: u64) -> Lean<core::Node> {
     Lean(serde_json::from_value(node).unwrap())
 }
 
+/// A controller that knows one set and so many nodes.
+fn knowing(client: kube::Client, nodes: usize) -> (Arc<Cache>, Arc<DaemonSets>) {
+    let cache = Arc::new(Cache::default());
+    let sets = DaemonSets::new(client, &cache);
+    cache
+        .daemon_sets
+        .store()
+        .apply(serde_json::from_value(set()).unwrap());
+    for number in 0..nodes {
+        cache.nodes.store().apply(node(&format!("n{number}"), 1));
+    }
+    (cache, sets)
+}
+
 /// What a server makes of an object that is created.
 fn created(number: usize, mut object: Value) -> Value {
     let metadata = &mut object["metadata"];
@@ -54,15 +68,7 @@ async fn c14_of_three_hundred_pods_two_hundred_and_fifty_are_created_and_the_res
         (&Method::PUT, "/apis/apps/v1/namespaces/ns/daemonsets/d/status") => (200, body),
         _ => panic!("{method} {path}"),
     });
-    let cache = Arc::new(Cache::default());
-    let sets = DaemonSets::new(client, &cache);
-    cache
-        .daemon_sets
-        .store()
-        .apply(serde_json::from_value(set()).unwrap());
-    for number in 0..300 {
-        cache.nodes.store().apply(node(&format!("n{number}"), 1));
-    }
+    let (cache, sets) = knowing(client, 300);
     let key = ObjectKey::new("ns", "d");
     let pods = || -> Vec<Value> {
         let asked = asked.lock().unwrap();
@@ -147,14 +153,9 @@ async fn c16_a_status_that_meets_a_conflict_is_written_once_more_and_no_more() {
 
 /// One set that is known, and what wakes its controller.
 fn one_set() -> (Arc<Cache>, Arc<DaemonSets>, Triggers) {
-    let cache = Arc::new(Cache::default());
     let (client, _) = server(|_, _, _| (500, Value::Null));
-    let sets = DaemonSets::new(client, &cache);
+    let (cache, sets) = knowing(client, 0);
     let triggers = Triggers::new(&cache, &sets.queue, &sets.dirty, &sets.awaited);
-    cache
-        .daemon_sets
-        .store()
-        .apply(serde_json::from_value(set()).unwrap());
     (cache, sets, triggers)
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::super::DaemonSets;
 use super::super::sync::SyncError;
-use super::{created, node, set};
+use super::{created, knowing, set};
 use crate::cache::Cache;
 use crate::owned::ClaimError;
 use crate::testing::{Asked, server};
@@ -42,15 +42,7 @@ fn controlled(
             _ => (200, body),
         }
     });
-    let cache = Arc::new(Cache::default());
-    let sets = DaemonSets::new(client, &cache);
-    cache
-        .daemon_sets
-        .store()
-        .apply(serde_json::from_value(set()).unwrap());
-    for number in 0..nodes {
-        cache.nodes.store().apply(node(&format!("n{number}"), 1));
-    }
+    let (cache, sets) = knowing(client, nodes);
     (cache, sets, asked)
 }
 
