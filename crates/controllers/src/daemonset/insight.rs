@@ -8,6 +8,8 @@
 
 mod not_ready;
 mod plan;
+#[cfg(test)]
+mod testing;
 mod why;
 
 pub use not_ready::not_ready;

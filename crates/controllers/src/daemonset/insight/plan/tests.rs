@@ -1,3 +1,4 @@
+use super::super::testing::revision_of;
 use super::*;
 use serde_json::{Value, json};
 
@@ -90,19 +91,11 @@ fn what_annotations_keep_back_is_told() {
 #[test]
 fn a_template_that_there_was_before_is_told_apart_from_the_current_one() {
     let (first, second) = (set("i:1", json!({})), set("i:2", json!({})));
-    let bytes = cached::<DaemonSetView>(first.clone())
-        .revision_bytes
-        .clone()
-        .unwrap();
-    let revision = json!({"metadata": {"name": "web-first", "namespace": "ns", "uid": "r",
-        "labels": {"controller-revision-hash": "first"}, "ownerReferences": [
-            {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "web", "uid": "set", "controller": true}]},
-        "data": serde_json::from_str::<Value>(&bytes).unwrap(), "revision": 1});
     let (nodes, pods) = (nodes(4), pods(1..4));
     let known = Known {
         nodes: &nodes,
         pods: &pods,
-        revisions: &[serde_json::from_value(revision).unwrap()],
+        revisions: &[revision_of(&first, "first", 1)],
     };
     let summary =
         |set: &DaemonSet, before: &DaemonSet| plan(set, Some(before), &known, Timestamp::UNIX_EPOCH).summary;

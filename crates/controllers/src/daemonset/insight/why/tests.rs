@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::testing::revision_of;
 use super::super::with_defaults;
 use super::*;
 
@@ -39,18 +40,10 @@ fn going(mut pod: core::Pod) -> core::Pod {
 
 /// Verdict, rule, pod and reason of each row.
 fn rows(set: &DaemonSet, nodes: &[core::Node], pods: &[core::Pod]) -> Vec<String> {
-    let bytes = cached::<DaemonSetView>(set.clone())
-        .revision_bytes
-        .clone()
-        .unwrap();
-    let revision = json!({"metadata": {"name": "web-hash-2", "namespace": "ns", "uid": "r",
-        "labels": {"controller-revision-hash": "hash-2"}, "ownerReferences": [
-            {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "web", "uid": "set", "controller": true}]},
-        "data": serde_json::from_str::<Value>(&bytes).unwrap(), "revision": 2});
     let known = Known {
         nodes,
         pods,
-        revisions: &[serde_json::from_value(revision).unwrap()],
+        revisions: &[revision_of(set, "hash-2", 2)],
     };
     let now = "2026-03-01T00:00:00Z".parse().unwrap();
     let told = why(set, &known, now).nodes;
