@@ -82,6 +82,12 @@ impl FakeRuntime {
         self.state.lock().calls.clone()
     }
 
+    /// How many calls of this method there were.
+    pub fn count(&self, method: &str) -> usize {
+        let calls = self.calls();
+        calls.iter().filter(|call| call.starts_with(method)).count()
+    }
+
     /// Waits until a call was made.
     pub async fn until(&self, call: &str) {
         let wait = async {

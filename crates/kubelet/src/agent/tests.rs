@@ -566,14 +566,8 @@ async fn a15_a17_a34_mirror_stays_while_the_old_pod_stops_and_its_successor_wait
     assert_eq!(uid_of(&during), uid_of(&first));
     assert_eq!(during.metadata.deletion_timestamp, None);
     assert_eq!(orlop_api::pod::phase(&during), "Running");
-    let sandboxes = || {
-        let calls = cluster.runtime.calls();
-        calls
-            .iter()
-            .filter(|call| call.starts_with("RunPodSandbox"))
-            .count()
-    };
-    assert_eq!(sandboxes(), 1, "the successor waits");
+    let made = cluster.runtime.count("RunPodSandbox");
+    assert_eq!(made, 1, "the successor waits");
     cluster.runtime.end_stubborn();
     let second = cluster
         .until_running_but("the successor's mirror", "web-n1", &uid_of(&first))

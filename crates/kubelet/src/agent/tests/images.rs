@@ -143,10 +143,7 @@ async fn b06_parallel_pulls_overlap_and_serial_ones_do_not() {
             .extend(["a:1".to_owned(), "b:1".to_owned()]);
         gate
     };
-    let pulls = |cluster: &Cluster| {
-        let calls = cluster.runtime.calls();
-        calls.iter().filter(|call| call.starts_with("PullImage")).count()
-    };
+    let pulls = |cluster: &Cluster| cluster.runtime.count("PullImage");
     let parallel = |configuration: &mut KubeletConfiguration| {
         configuration.serialize_image_pulls = false;
         configuration.max_parallel_image_pulls = Some(5);

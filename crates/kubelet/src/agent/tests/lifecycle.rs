@@ -207,11 +207,7 @@ async fn n05_terminated_pods_are_not_counted_and_none_is_there_twice() {
             .until_running_but("a pod", &format!("running{index}"), "")
             .await;
     }
-    let calls = cluster.runtime.calls();
-    let made = calls
-        .iter()
-        .filter(|call| call.starts_with("RunPodSandbox"))
-        .count();
+    let made = cluster.runtime.count("RunPodSandbox");
     assert_eq!((made, cluster.runtime.running().len()), (100, 50));
 
     cluster.restart().await;
@@ -219,11 +215,7 @@ async fn n05_terminated_pods_are_not_counted_and_none_is_there_twice() {
     cluster.create("late", json!({}), spec()).await;
     cluster.until_running_but("the last pod", "late", "").await;
     let running = cluster.runtime.running().len();
-    let calls = cluster.runtime.calls();
-    let made = calls
-        .iter()
-        .filter(|call| call.starts_with("RunPodSandbox"))
-        .count();
+    let made = cluster.runtime.count("RunPodSandbox");
     assert_eq!((made, running), (101, 51));
     for index in 0..50 {
         let of = |name: String, phase: &'static str| {

@@ -62,12 +62,8 @@ async fn a18_manifest_that_is_edited_twice_while_its_pod_stops_and_then_removed_
     cluster
         .until("the mirror to go", "web-n1", |pod| pod.is_none())
         .await;
-    let calls = cluster.runtime.calls();
-    let made = calls
-        .iter()
-        .filter(|call| call.starts_with("RunPodSandbox"))
-        .count();
-    assert_eq!(made, 2, "its own and the other's: {calls:#?}");
+    let made = cluster.runtime.count("RunPodSandbox");
+    assert_eq!(made, 2, "its own and the other's: {:#?}", cluster.runtime.calls());
 }
 
 /// A21: a pod whose manifest gives its UID stays that pod whatever else changes: only what changed begins anew.
@@ -96,10 +92,6 @@ async fn a21_changed_image_of_a_pod_with_a_fixed_uid_restarts_its_container_in_t
     };
     assert_eq!(of(&second), of(&first));
     assert_eq!(of(&first).1, "fixed");
-    let calls = cluster.runtime.calls();
-    let made = calls
-        .iter()
-        .filter(|call| call.starts_with("RunPodSandbox"))
-        .count();
-    assert_eq!(made, 1, "{calls:#?}");
+    let made = cluster.runtime.count("RunPodSandbox");
+    assert_eq!(made, 1, "{:#?}", cluster.runtime.calls());
 }
