@@ -236,6 +236,7 @@ async fn ask(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::body::read;
 
     #[test]
     fn n10_paths_are_authorised_as_subresources_of_the_node() {
@@ -258,7 +259,6 @@ mod tests {
     }
 
     async fn refusal(caller: Option<&Identity>, method: Method, path: &str) -> Option<(StatusCode, String)> {
-        use http_body_util::BodyExt;
         let access = Access::new(&KubeletConfiguration::default(), "n1", None);
         let caller = caller.cloned().map(Arc::new);
         let answer = access
@@ -266,8 +266,7 @@ mod tests {
             .await
             .err()?;
         let status = answer.status();
-        let bytes = answer.into_body().collect().await.unwrap().to_bytes();
-        Some((status, String::from_utf8(bytes.to_vec()).unwrap()))
+        Some((status, read(answer).await.1))
     }
 
     #[tokio::test]

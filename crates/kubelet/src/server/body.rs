@@ -70,6 +70,14 @@ fn late_end<T>() -> impl Stream<Item = T> {
     })
 }
 
+/// Status and text of an answer.
+#[cfg(test)]
+pub async fn read(answer: Response<Body>) -> (u16, String) {
+    let status = answer.status().as_u16();
+    let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(bytes.to_vec()).unwrap())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -56,13 +56,10 @@ impl Health {
 mod tests {
     use super::*;
     use crate::pods::Request;
-    use http_body_util::BodyExt;
+    use crate::server::body::read;
 
     async fn asked(health: &Health, check: Option<&str>) -> (u16, String) {
-        let answer = health.answer(check).await;
-        let status = answer.status().as_u16();
-        let bytes = answer.into_body().collect().await.unwrap().to_bytes();
-        (status, String::from_utf8(bytes.to_vec()).unwrap())
+        read(health.answer(check).await).await
     }
 
     #[tokio::test(start_paused = true)]

@@ -107,13 +107,10 @@ fn escaped(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http_body_util::BodyExt;
+    use crate::server::body::read;
 
     async fn get(root: &Path, path: &str) -> (u16, String) {
-        let answer = answer(root, path).await;
-        let status = answer.status().as_u16();
-        let bytes = answer.into_body().collect().await.unwrap().to_bytes();
-        (status, String::from_utf8(bytes.to_vec()).unwrap())
+        read(answer(root, path).await).await
     }
 
     #[tokio::test]

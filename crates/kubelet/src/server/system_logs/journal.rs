@@ -173,7 +173,7 @@ fn content(path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http_body_util::BodyExt;
+    use crate::server::body::read;
 
     /// A journal that has logs of the service `known` only, and tells how it was asked.
     fn journal() -> Journal {
@@ -187,10 +187,7 @@ mod tests {
     }
 
     async fn asked(logs: &Path, query: &str) -> (u16, String) {
-        let answer = journal().answer(logs, query).unwrap().unwrap();
-        let status = answer.status().as_u16();
-        let bytes = answer.into_body().collect().await.unwrap().to_bytes();
-        (status, String::from_utf8(bytes.to_vec()).unwrap())
+        read(journal().answer(logs, query).unwrap().unwrap()).await
     }
 
     #[tokio::test]
@@ -229,8 +226,7 @@ mod tests {
             first: Vec::new(),
         };
         let answer = none.answer(logs.path(), "query=kubelet").unwrap().unwrap();
-        let bytes = answer.into_body().collect().await.unwrap().to_bytes();
-        assert_eq!(bytes, "line\n");
+        assert_eq!(read(answer).await.1, "line\n");
         assert!(Journal::default().answer(logs.path(), "").is_none());
         let file = Journal::default().answer(logs.path(), "query=/x.log").unwrap();
         assert_eq!(file.err().as_deref(), Some("/x.log"));
