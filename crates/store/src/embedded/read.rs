@@ -1,14 +1,17 @@
 //! Reading: the same walks over a durable snapshot and over a transaction that is being made.
+mod changes;
+
+pub(super) use changes::{Changes, changes, event_bytes};
+
 use super::fault::Fault;
-use super::format::{self, LogEntry, META, Raw, Record, STATE_ROW, State};
-use super::versions::{self, Past, Stored};
+use super::format::{self, META, Raw, Record, STATE_ROW, State};
+use super::versions::{self, Past};
 use crate::{
-    Compare, CompareResult, CompareTarget, Event, EventKind, Key, KeyValue, LeaseId, RangeRequest,
-    RangeResponse, Revision, StoreError, validate,
+    Compare, CompareResult, CompareTarget, EventKind, Key, KeyValue, LeaseId, RangeRequest, RangeResponse,
+    Revision, StoreError,
 };
 use bytes::Bytes;
 use redb::{AccessGuard, ReadTransaction, ReadableTable};
-use std::collections::HashMap;
 use std::ops::Bound;
 
 /// The counters as of a snapshot.
@@ -324,127 +327,6 @@ pub(super) fn lease_keys(rows: &impl ReadableTable<Raw, ()>, lease: LeaseId) -> 
         keys.push(Key::from(key));
     }
     Ok(keys)
-}
-
-/// Which changes to read, and how much at once.
-#[derive(Clone, Debug)]
-pub(super) struct Changes {
-    pub start: Key,
-    pub end: Option<Key>,
-    /// First revision to look at.
-    pub from: u64,
-    /// Stop after the revision with which this many bytes of events are reached.
-    pub bytes_max: usize,
-    /// Stop after the revision with which this many log entries have been looked at.
-    pub entries_max: usize,
-}
-
-/// Reads history: the events, and the last revision that was looked at in full.
-pub(super) fn changes(
-    tables: Tables<'_, impl ReadableTable<Raw, Raw>, impl ReadableTable<Raw, Raw>>,
-    state: &State,
-    wanted: &Changes,
-) -> Result<(Vec<Event>, u64), Fault> {
-    if wanted.from < state.compacted {
-        return Err(Fault::Refused(StoreError::Compacted {
-            requested: Revision(wanted.from),
-            oldest: Revision(state.compacted),
-        }));
-    }
-    let first = format::log_position(wanted.from, 0);
-    let mut found = Vec::new();
-    let mut through = state.revision;
-    let (mut bytes, mut entries, mut in_revision) = (0, 0, wanted.from);
-    for entry in tables.log.range(first.as_slice()..)? {
-        let (position, row) = entry?;
-        let revision = format::log_revision(position.value())?;
-        if revision != in_revision {
-            if bytes >= wanted.bytes_max || entries >= wanted.entries_max {
-                through = revision - 1;
-                break;
-            }
-            in_revision = revision;
-        }
-        entries += 1;
-        let logged = LogEntry::decode(position.value(), row.value())?;
-        if !validate::contains(&wanted.start, wanted.end.as_ref(), logged.key) {
-            continue;
-        }
-        // What a key becomes is about as long as what it was.
-        bytes += size_of::<Event>() + 2 * row.value().len();
-        found.push(Change {
-            revision,
-            kind: logged.kind,
-            key: logged.key.into(),
-            previous: logged.previous,
-            replaced: logged
-                .replaced
-                .map(|replaced| Stored::new(&replaced, logged.previous)),
-        });
-    }
-    Ok((events(tables, state, found)?, through))
-}
-
-/// A change without what the key has become.
-struct Change {
-    revision: u64,
-    kind: EventKind,
-    key: Key,
-    previous: u64,
-    replaced: Option<Stored>,
-}
-
-/// Adds what the keys have become: from the end, since each change of a key tells what it found.
-fn events(
-    tables: Tables<'_, impl ReadableTable<Raw, Raw>, impl ReadableTable<Raw, Raw>>,
-    state: &State,
-    changes: Vec<Change>,
-) -> Result<Vec<Event>, Fault> {
-    let mut past = Past::new(tables.keys, tables.log);
-    let mut later: HashMap<Key, Stored> = HashMap::new();
-    let mut events = Vec::with_capacity(changes.len());
-    for change in changes.into_iter().rev() {
-        let Change {
-            revision,
-            kind,
-            key,
-            previous,
-            replaced,
-        } = change;
-        let found = later
-            .remove(&key)
-            .filter(|version| version.mod_revision == revision);
-        let version = match (kind, found) {
-            (EventKind::Delete, _) => Stored::deletion(revision),
-            (EventKind::Put, Some(version)) => version,
-            (EventKind::Put, None) => past.exactly(&key, revision)?,
-        };
-        let previous = match &replaced {
-            // Like etcd's, it is gone with the compaction.
-            _ if previous == 0 || revision <= state.compacted => None,
-            Some(replaced) => replaced.alive(&key),
-            None => past
-                .as_of(&key, previous)?
-                .filter(|version| version.mod_revision == previous)
-                .and_then(|version| version.alive(&key)),
-        };
-        events.push(Event {
-            kind,
-            kv: version.to_key_value(&key),
-            previous,
-        });
-        if let Some(replaced) = replaced {
-            later.insert(key, replaced);
-        }
-    }
-    events.reverse();
-    Ok(events)
-}
-
-/// About how much memory an event holds.
-pub(super) fn event_bytes(event: &Event) -> usize {
-    let key_value = |kv: &KeyValue| size_of::<KeyValue>() + kv.key.len() + kv.value.len();
-    key_value(&event.kv) + event.previous.as_ref().map_or(0, key_value)
 }
 
 #[cfg(test)]
