@@ -1,5 +1,6 @@
 //! The node's own object: registration ([`register`]), status ([`status`], and what is posted of it: [`post`]; both pure),
-//! lease ([`lease`]), and what the machine ([`machine`]) and its runtime ([`runtime`]) are, or its cloud says ([`cloud`]).
+//! lease ([`lease`]), and what the machine ([`machine`]; who may use what of it: [`shares`]) and its runtime ([`runtime`])
+//! are, or its cloud says ([`cloud`]).
 //!
 //! | task | listens to | emits |
 //! |---|---|---|
@@ -13,19 +14,19 @@ mod pod_cidr;
 mod post;
 mod register;
 mod runtime;
+mod shares;
 pub mod state;
 mod status;
 
 pub(crate) use machine::one_of_each_family;
 pub use machine::{addresses, memory_capacity, swap_capacity};
+pub use shares::{kept_back, share_of_pods, shares_of_others};
 pub use status::KUBELET_VERSION;
 
 use crate::beat;
-use crate::cgroups::Share;
 use crate::config::KubeletConfiguration;
 use crate::devices::Count;
 use crate::sources::report::{self, ReportBoard};
-use crate::stats::machine::processes_max;
 use futures::{StreamExt, pin_mut};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeStatus};
@@ -33,14 +34,13 @@ use kube::Api;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use machine::{Machine, Measures};
-use orlop_api::quantity::{Amount, parse};
 use orlop_client::events::{EventType, Recorder, node_reference};
 use orlop_cri::{RuntimeService, v1};
 use runtime::RuntimeHealth;
 use state::State;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -90,60 +90,6 @@ pub struct NodeContext {
     pub devices: watch::Receiver<BTreeMap<String, Count>>,
     /// Where the own Node is shown.
     pub own_node: watch::Sender<Option<Arc<Node>>>,
-}
-
-/// What pods may use together: the machine less what is reserved. Hard eviction thresholds are not taken off: eviction
-/// must come before the kernel's own choice of whom to kill.
-pub fn share_of_pods(configuration: &KubeletConfiguration) -> Share {
-    let reserved = status::reserved(configuration);
-    let taken = |name: &str| reserved.get(name).copied().unwrap_or(Amount::ZERO);
-    let cores = Machine::read().cores;
-    let processes = processes_max().and_then(|all| i64::try_from(all).ok());
-    Share {
-        milli_cpu: Some((cores * 1000 - taken("cpu").milli_value()).max(0)),
-        memory: Some((memory_capacity() - taken("memory").value()).max(0)),
-        processes: processes.map(|all| (all - taken("pid").value()).max(0)),
-    }
-}
-
-/// Cgroups of the system's and of the cluster's own programs that are to be limited to what is reserved for them, with
-/// what they are called.
-pub fn shares_of_others(configuration: &KubeletConfiguration) -> Vec<(&'static str, &str, Share)> {
-    let enforced = |what: &str| {
-        let mut all = configuration.enforce_node_allocatable.iter();
-        all.any(|name| name == what)
-    };
-    let others = [
-        (
-            "system",
-            &configuration.system_reserved_cgroup,
-            &configuration.system_reserved,
-        ),
-        (
-            "kube",
-            &configuration.kube_reserved_cgroup,
-            &configuration.kube_reserved,
-        ),
-    ];
-    let shares = others.into_iter().filter_map(|(whose, cgroup, reserved)| {
-        let all = enforced(&format!("{whose}-reserved"));
-        if !all && !enforced(&format!("{whose}-reserved-compressible")) {
-            return None;
-        }
-        let given = |name: &str| reserved.get(name).and_then(|text| parse(text).ok());
-        let share = Share {
-            milli_cpu: given("cpu").map(Amount::milli_value),
-            memory: given("memory").filter(|_| all).map(Amount::value),
-            processes: given("pid").filter(|_| all).map(Amount::value),
-        };
-        Some((whose, cgroup.as_str(), share))
-    });
-    shares.collect()
-}
-
-/// What of the machine is not the pods'; the disk's is that of `root`.
-pub fn kept_back(configuration: &KubeletConfiguration, root: &Path) -> BTreeMap<String, Amount> {
-    status::kept_back(configuration, &Measures::take(root), &Machine::read())
 }
 
 /// The machine's logical processors.
