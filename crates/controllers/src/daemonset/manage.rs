@@ -160,7 +160,7 @@ impl Changes {
     }
 }
 
-/// Which of a node's pods go while surging: all but the best updated and the best old one, and of
+/// Which of a node's pods, best first, go while surging: all but the best updated and the best old one, and of
 /// these two the old one as soon as it isn't needed.
 fn surplus_with_surge(circumstances: &Circumstances<'_>, running: &[Pod]) -> Vec<Pod> {
     if running.len() < 2 {
@@ -171,15 +171,10 @@ fn surplus_with_surge(circumstances: &Circumstances<'_>, running: &[Pod]) -> Vec
             .get(orlop_api::annotations::CONTROLLER_REVISION_HASH)
             .cloned()
     };
-    // The oldest of each, whether bound or not.
-    let mut by_age = running.to_vec();
-    by_age.sort_by(|a, b| {
-        a.created
-            .cmp(&b.created)
-            .then_with(|| a.key.name.cmp(&b.key.name))
-    });
-    let (new, old): (Vec<Pod>, Vec<Pod>) = by_age
-        .into_iter()
+    // In the order in which they come, the best of each first: one that waits for room must not cost one that runs.
+    let (new, old): (Vec<Pod>, Vec<Pod>) = running
+        .iter()
+        .cloned()
         .partition(|pod| hash_of(pod).as_deref() == Some(circumstances.hash));
     let mut surplus: Vec<Pod> = new.iter().skip(1).chain(old.iter().skip(1)).cloned().collect();
     if let (Some(new), Some(old)) = (new.first(), old.first())
@@ -348,5 +343,16 @@ mod tests {
         assert_eq!(run(true, &nodes(["a"]), &pods).1, ["younger"]);
         let pods = [new, pod("oldest").on("a").age(60).build(), younger];
         assert_eq!(run(true, &nodes(["a"]), &pods).1, ["oldest", "younger"]);
+    }
+
+    #[test]
+    fn u12_with_surge_bound_pods_stay_before_older_ones_that_nothing_was_found_for() {
+        let pods = [
+            pod("new-waiting").pinned("a").hash("new").age(9).build(),
+            pod("new-running").on("a").hash("new").age(5).build(),
+            pod("old-waiting").pinned("a").age(60).build(),
+            pod("old-running").on("a").ready().age(50).build(),
+        ];
+        assert_eq!(run(true, &nodes(["a"]), &pods).1, ["new-waiting", "old-waiting"]);
     }
 }
