@@ -57,7 +57,11 @@ impl DaemonSets {
             self.own_status.forget(key);
             return Ok(());
         };
-        if set.is_terminating() || set.selector.is_everything() {
+        if set.selector.is_everything() {
+            self.refuse_to_select_all(&set);
+            return Ok(());
+        }
+        if set.is_terminating() {
             return Ok(());
         }
         if let Some(wait) = self.behind(&set).await? {
@@ -79,6 +83,16 @@ impl DaemonSets {
             self.dirty.all(key);
         }
         done
+    }
+
+    fn refuse_to_select_all(&self, set: &DaemonSet) {
+        let message = "This daemon set is selecting all pods. A non-empty selector is required.";
+        self.recorder.event(
+            &reference(&set.set),
+            EventType::Warning,
+            "SelectingAll",
+            message.to_owned(),
+        );
     }
 
     /// Looks at every node.

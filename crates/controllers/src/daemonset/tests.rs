@@ -1,6 +1,7 @@
 //! Whole syncs, against answers that the test gives.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use http::Method;
 use k8s_openapi::api::apps::v1::DaemonSetStatus;
@@ -149,6 +150,46 @@ async fn c16_a_status_that_meets_a_conflict_is_written_once_more_and_no_more() {
         matches!(&error, SyncError::Api(kube::Error::Api(status)) if status.code == 409),
         "{error}"
     );
+}
+
+/// None can be created like that, but older servers may have stored one.
+#[tokio::test]
+async fn a_set_that_selects_all_pods_is_told_of_and_nothing_is_done_for_it() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let notes = told.clone();
+    let (client, asked) = server(move |_, path, body| {
+        if path.contains("/events") {
+            notes.lock().unwrap().push(body.clone());
+        }
+        (200, body)
+    });
+    let cache = Arc::new(Cache::default());
+    let sets = DaemonSets::new(client, &cache);
+    let mut all = set();
+    all["spec"]["selector"] = json!({});
+    cache
+        .daemon_sets
+        .store()
+        .apply(serde_json::from_value(all).unwrap());
+    cache.nodes.store().apply(node("n", 1));
+    let orphan = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "p", "resourceVersion": "7"},
+        "spec": {"nodeName": "elsewhere", "containers": []}, "status": {"phase": "Running"}});
+    cache
+        .pods
+        .store()
+        .apply(Lean(serde_json::from_value(orphan).unwrap()));
+    sets.sync(&ObjectKey::new("ns", "d")).await.unwrap();
+    sets.recorder.flush(Duration::from_secs(10)).await;
+    let told = told.lock().unwrap();
+    let told: Vec<[&Value; 4]> = told
+        .iter()
+        .map(|event| {
+            let about = &event["involvedObject"];
+            [&about["kind"], &about["name"], &event["type"], &event["reason"]]
+        })
+        .collect();
+    assert_eq!(told, [["DaemonSet", "d", "Warning", "SelectingAll"]]);
+    assert!(asked.lock().unwrap().is_empty());
 }
 
 /// One set that is known, and what wakes its controller.
