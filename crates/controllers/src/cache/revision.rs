@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1 as apps;
 use orlop_client::informer::{ObjectKey, Projection};
 
@@ -22,6 +23,8 @@ pub struct RevisionView {
     pub controller: Option<ControllerRef>,
     /// metadata.deletionTimestamp is set.
     pub terminating: bool,
+    /// metadata.creationTimestamp.
+    pub created: Option<Timestamp>,
     /// Its number: higher is newer.
     pub revision: i64,
     /// `data` as canonical bytes, comparable with those of a template.
@@ -37,6 +40,7 @@ impl Projection for RevisionView {
             controller: controller_of(revision.metadata.owner_references.as_ref()),
             labels: revision.metadata.labels.unwrap_or_default(),
             terminating: revision.metadata.deletion_timestamp.is_some(),
+            created: revision.metadata.creation_timestamp.map(|time| time.0),
             revision: revision.revision,
             bytes: revision
                 .data

@@ -16,11 +16,12 @@ pub struct History {
 }
 
 impl History {
-    /// Sorts `revisions`, all owned, for the template with `bytes`.
+    /// Sorts `revisions`, all owned, for the template with `bytes`. Of those with the same number the younger is the newer.
     pub fn new(mut revisions: Vec<Revision>, bytes: &str) -> Self {
         revisions.sort_by(|a, b| {
             a.revision
                 .cmp(&b.revision)
+                .then(a.created.cmp(&b.created))
                 .then_with(|| a.key.name.cmp(&b.key.name))
         });
         let (mut same, old): (Vec<_>, Vec<_>) = revisions
@@ -75,6 +76,7 @@ mod tests {
                 .into(),
                 controller: None,
                 terminating: false,
+                created: None,
                 revision: number,
                 bytes: bytes.as_bytes().into(),
             },
@@ -107,6 +109,39 @@ mod tests {
         let history = History::new(vec![revision(1, "t"), revision(5, "t"), revision(3, "b")], "t");
         assert_eq!(history.current.as_ref().map(|current| current.revision), Some(5));
         assert_eq!((numbers(&history.duplicates), history.next), (vec![1], 4));
+    }
+
+    #[test]
+    fn of_revisions_with_the_same_number_the_younger_is_the_newer() {
+        let made = |name: &str, second: i64, bytes: &str| {
+            let mut made = revision(3, bytes);
+            let view = Arc::get_mut(&mut made).unwrap();
+            view.key = ObjectKey::new("ns", name);
+            view.object.created = Some(jiff::Timestamp::from_second(second).unwrap());
+            made
+        };
+        let all = vec![
+            made("d-a", 20, "t"),
+            made("d-b", 10, "t"),
+            made("d-c", 40, "b"),
+            made("d-d", 30, "c"),
+        ];
+        let history = History::new(all, "t");
+        let names = |revisions: &[Revision]| -> Vec<String> {
+            let names = revisions.iter().map(|revision| revision.key.name.to_string());
+            names.collect()
+        };
+        assert_eq!(
+            history
+                .current
+                .map(|current| current.key.name.to_string())
+                .as_deref(),
+            Some("d-a")
+        );
+        assert_eq!(
+            (names(&history.duplicates), names(&history.old)),
+            (vec!["d-b".into()], vec!["d-d".into(), "d-c".into()])
+        );
     }
 
     #[test]
