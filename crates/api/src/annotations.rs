@@ -24,6 +24,8 @@ pub const DAEMON_TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.gene
 pub const POD_TEMPLATE_GENERATION: &str = "pod-template-generation";
 /// Label of DaemonSet pods and revisions: hash of the template.
 pub const CONTROLLER_REVISION_HASH: &str = "controller-revision-hash";
+/// Label of StatefulSets' revisions: hash of what is in them. Their pods have the revision's name instead.
+pub const REVISION_DATA_HASH: &str = "controller.kubernetes.io/hash";
 
 /// Label of a Secret with a token: the day of the token's last use.
 pub const TOKEN_LAST_USED: &str = "kubernetes.io/legacy-token-last-used";

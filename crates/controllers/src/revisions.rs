@@ -8,4 +8,4 @@ mod history;
 mod keeper;
 
 pub use history::History;
-pub use keeper::{Given, Keeper, RevisionError, hash_of};
+pub use keeper::{Given, HashLabel, Keeper, RevisionError, hash_of};

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::DaemonSets;
 use super::sync::SyncError;
 use crate::cache::{DaemonSet, Pod, Revision};
-use crate::revisions::{Given, History, Keeper, RevisionError, hash_of};
+use crate::revisions::{Given, HashLabel, History, Keeper, RevisionError, hash_of};
 
 /// The label and the old revisions of a DaemonSet whose current revision exists.
 pub struct CurrentRevision {
@@ -29,6 +29,7 @@ impl DaemonSets {
         Keeper {
             client: &self.client,
             key: &set.key,
+            hash: HashLabel::OfPods,
             claimant: self.claimant(set, reference),
         }
     }

@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use orlop_api::annotations::CONTROLLER_REVISION_HASH;
+use orlop_api::annotations::{CONTROLLER_REVISION_HASH, REVISION_DATA_HASH};
 use orlop_client::informer::{ObjectKey, Projection};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -44,12 +44,32 @@ pub enum RevisionError {
     Request(String),
 }
 
+/// What a revision's hash, which is in its name, is for beyond that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HashLabel {
+    /// Pods have it as a label. A revision without it gets its name for one.
+    OfPods,
+    /// The revision alone tells it; its pods have its name.
+    OfData,
+}
+
+impl HashLabel {
+    fn key(self) -> &'static str {
+        match self {
+            Self::OfPods => CONTROLLER_REVISION_HASH,
+            Self::OfData => REVISION_DATA_HASH,
+        }
+    }
+}
+
 /// Keeps the revisions of one owner.
 pub struct Keeper<'a> {
     /// The way to the server.
     pub client: &'a kube::Client,
     /// The owner.
     pub key: &'a ObjectKey,
+    /// What its revisions are labelled with.
+    pub hash: HashLabel,
     /// The owner, as one that claims.
     pub claimant: Claimant<'a>,
 }
@@ -78,7 +98,8 @@ impl Keeper<'_> {
         let claimed = owned::claim(&self.claimant, &objects, candidates).await?;
         for revision in &claimed {
             let name = &revision.key.name;
-            if !revision.labels.contains_key(CONTROLLER_REVISION_HASH) {
+            let labels = &revision.labels;
+            if self.hash == HashLabel::OfPods && !labels.contains_key(CONTROLLER_REVISION_HASH) {
                 let patch = json!({"metadata": {"labels": {CONTROLLER_REVISION_HASH: **name}}});
                 objects
                     .patch(name, &PatchParams::default(), &Patch::Merge(patch))
@@ -93,7 +114,7 @@ impl Keeper<'_> {
         let hash = bytes::hash(bytes, given.collisions);
         let name = format!("{}-{hash}", self.key.name);
         let mut labels = given.labels.unwrap_or_default();
-        labels.insert(CONTROLLER_REVISION_HASH.to_owned(), hash.clone());
+        labels.insert(self.hash.key().to_owned(), hash.clone());
         let metadata = ObjectMeta {
             name: Some(name.clone()),
             namespace: Some(self.key.namespace.to_string()),
@@ -182,4 +203,76 @@ pub fn hash_of(revision: &Revision) -> String {
         .get(CONTROLLER_REVISION_HASH)
         .cloned()
         .unwrap_or_else(|| revision.key.name.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::owned::Owner;
+    use crate::testing::server;
+    use http::Method;
+    use k8s_openapi::api::apps::v1::StatefulSet;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+    use orlop_api::selector::LabelSelector;
+    use serde_json::Value;
+
+    /// The labels of a revision that is created, its hash, and what is done to one that was found without.
+    async fn labels(hash: HashLabel) -> (Value, String, Vec<Value>) {
+        let (client, asked) = server(|_, _, body| (200, body));
+        let cache = Cache::default();
+        let found = json!({"metadata": {"name": "d-found", "namespace": "ns", "uid": "r", "resourceVersion": "7",
+            "labels": {"app": "d"}, "ownerReferences": [
+                {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "d", "uid": "d-uid", "controller": true}]},
+            "data": {}, "revision": 1});
+        cache
+            .revisions
+            .store()
+            .apply(serde_json::from_value(found).unwrap());
+        let selector = LabelSelector::parse("app=d").unwrap();
+        let (key, reference) = (ObjectKey::new("ns", "d"), OwnerReference::default());
+        let keeper = Keeper {
+            client: &client,
+            key: &key,
+            hash,
+            claimant: Claimant {
+                owner: Owner {
+                    uid: "d-uid",
+                    selector: &selector,
+                    terminating: false,
+                },
+                reference: &reference,
+                owners: metadata_api::<StatefulSet>(&client, "ns"),
+                finalizer: None,
+            },
+        };
+        assert_eq!(keeper.claim(&cache).await.unwrap().len(), 1);
+        let given = Given {
+            labels: Some([("app".to_owned(), "d".to_owned())].into()),
+            annotations: None,
+            collisions: None,
+        };
+        let made = keeper.create("{}", 2, given).await.unwrap();
+        let asked = asked.lock().unwrap();
+        let of = |wanted: Method| -> Vec<Value> {
+            let these = asked.iter().filter(|(method, _, _)| *method == wanted);
+            these
+                .map(|(_, _, body)| body["metadata"]["labels"].clone())
+                .collect()
+        };
+        (of(Method::POST).remove(0), made, of(Method::PATCH))
+    }
+
+    /// Upstream's two controllers label theirs differently.
+    #[tokio::test]
+    async fn revisions_of_daemon_sets_have_their_pods_label_and_those_of_stateful_sets_one_of_their_own() {
+        let (created, hash, patched) = labels(HashLabel::OfPods).await;
+        assert_eq!(created, json!({"app": "d", "controller-revision-hash": hash}));
+        assert_eq!(patched, [json!({"controller-revision-hash": "d-found"})]);
+        let (created, hash, patched) = labels(HashLabel::OfData).await;
+        assert_eq!(
+            created,
+            json!({"app": "d", "controller.kubernetes.io/hash": hash})
+        );
+        assert!(patched.is_empty(), "nothing is missing: {patched:?}");
+    }
 }

@@ -19,7 +19,7 @@ use crate::api_error;
 use crate::cache::{BY_CONTROLLER, ORPHANS_BY_NAMESPACE, Pod, StatefulSet};
 use crate::owned::status::{complete, metadata_api, write};
 use crate::owned::{self, BEHIND_RETRY, ClaimError, Claimant, Owner};
-use crate::revisions::{Given, History, Keeper, RevisionError};
+use crate::revisions::{Given, HashLabel, History, Keeper, RevisionError};
 
 /// Why a sync must be repeated.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +138,7 @@ impl StatefulSets {
         Keeper {
             client: &self.client,
             key: &set.key,
+            hash: HashLabel::OfData,
             claimant: self.claimant(set, reference),
         }
     }
