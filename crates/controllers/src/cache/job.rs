@@ -55,9 +55,11 @@ impl JobView {
         self.spec.completion_mode.as_deref() == Some("Indexed")
     }
 
-    /// Whether a pod is only replaced once it has ended.
+    /// Whether a pod is only replaced once it has ended. One that is judged by how it ended has to have, also where an older
+    /// server stored no policy for that.
     pub fn replaces_failed_only(&self) -> bool {
-        self.spec.pod_replacement_policy.as_deref() == Some("Failed")
+        self.spec.pod_failure_policy.is_some()
+            || self.spec.pod_replacement_policy.as_deref() == Some("Failed")
     }
 
     /// Whether it is kept by the controller of this program.

@@ -227,9 +227,11 @@ mod tests {
 
     #[test]
     fn where_only_failed_pods_are_replaced_a_terminating_one_has_not_failed_yet() {
-        let job = job(json!({"podReplacementPolicy": "Failed"}));
-        let counts = count(&job, &[tracked("deleted").terminating().build()]);
-        assert_eq!((counts.failed, counts.terminating.len()), (0, 1));
+        let judged = json!({"podReplacementPolicy": null, "podFailurePolicy": {"rules": []}});
+        for spec in [json!({"podReplacementPolicy": "Failed"}), judged] {
+            let counts = count(&job(spec), &[tracked("deleted").terminating().build()]);
+            assert_eq!((counts.failed, counts.terminating.len()), (0, 1));
+        }
     }
 
     #[test]
