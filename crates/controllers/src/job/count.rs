@@ -98,7 +98,9 @@ pub fn count(job: &JobView, pods: &[Pod]) -> Counts {
             continue;
         }
         if pod.phase == Phase::Succeeded {
-            if !named_succeeded.contains(&*pod.uid) {
+            // One that was named when it was told to go has failed, even if it succeeds after that; but an index is done.
+            let has_failed = named_failed.contains(&*pod.uid) && !job.is_indexed();
+            if !has_failed && !named_succeeded.contains(&*pod.uid) {
                 counts.new_succeeded.push(pod.clone());
             }
         } else if has_failed(job, pod) {
@@ -206,6 +208,15 @@ mod tests {
         assert_eq!(names(&counts.new_failed), ["deleted", "failed"]);
         assert_eq!(names(&counts.terminating), ["deleted"]);
         assert_eq!((counts.succeeded, counts.failed, counts.ready), (4, 4, 1));
+    }
+
+    #[test]
+    fn a_pod_that_was_named_as_failed_counts_once_though_it_succeeds_after_that() {
+        let named = json!({"uncountedTerminatedPods": {"failed": ["late"]}});
+        let before = with_status(job(json!({})), named);
+        let counts = count(&before, &[tracked("late").succeeded().build()]);
+        assert!(counts.new_succeeded.is_empty());
+        assert_eq!((counts.succeeded, counts.failed), (0, 1));
     }
 
     #[test]

@@ -322,6 +322,14 @@ fn describe(
                 match finish.end {
                     JobEnd::Complete => {
                         status.completion_time = Some(Time(now));
+                        let wanted = job.spec.completions.unwrap_or(i32::MAX);
+                        if status.succeeded.unwrap_or(0) > wanted {
+                            news.push((
+                                EventType::Warning,
+                                "TooManySucceededPods".to_owned(),
+                                "Too many succeeded pods running after completion count reached".to_owned(),
+                            ));
+                        }
                         news.push(normal("Completed", "Job completed"));
                     }
                     JobEnd::Failed => {
@@ -386,6 +394,25 @@ mod tests {
             |types: &[&str]| -> Vec<String> { types.iter().map(|type_| (*type_).to_owned()).collect() };
         assert_eq!(ended(3), (Some(2), told(&["FailureTarget"])));
         assert_eq!(ended(1), (Some(0), told(&["FailureTarget", "Failed"])));
+    }
+
+    #[test]
+    fn more_pods_that_succeeded_than_were_wanted_are_told_of_at_the_end() {
+        let finish = Finish {
+            end: JobEnd::Complete,
+            reason: "CompletionsReached".to_owned(),
+            message: String::new(),
+        };
+        let told = |completions: Value, succeeded: i32| -> Vec<String> {
+            let status = json!({"succeeded": succeeded});
+            let job = cached(json!({"completions": completions}), status);
+            let mut status = job.status.clone();
+            let news = describe(&job, &Counts::default(), Some(&finish), true, &mut status, now());
+            news.into_iter().map(|(_, reason, _)| reason).collect()
+        };
+        assert_eq!(told(json!(3), 3), ["Completed"]);
+        assert_eq!(told(json!(3), 4), ["TooManySucceededPods", "Completed"]);
+        assert_eq!(told(Value::Null, 4), ["Completed"]);
     }
 
     #[tokio::test]
