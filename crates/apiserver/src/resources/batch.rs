@@ -1,4 +1,6 @@
 //! `batch` (contract §18).
+mod policies;
+
 use super::definition::{Field, Read, Resource, STATUS};
 use super::meaning::{fill, items};
 use super::rules::Rules;
@@ -9,6 +11,8 @@ use orlop_api::{conditions, defaults};
 use serde_json::{Value, json};
 
 const POLICIES: &[&str] = &["OnFailure", "Never"];
+const MODES: [&str; 2] = ["NonIndexed", "Indexed"];
+const REPLACEMENTS: [&str; 2] = ["Failed", "TerminatingOrFailed"];
 /// Pods that a Job with indexes may have at once.
 const INDEXES_AT_ONCE_MAX: i64 = 100_000;
 
@@ -115,7 +119,11 @@ fn own_pods(job: &mut Value) {
 }
 
 fn validate_job(job: &Value) -> Vec<Cause> {
-    let spec = &job["spec"];
+    validate_job_spec(&job["spec"])
+}
+
+/// The same of a Job that is yet to be made from `spec`.
+fn validate_job_spec(spec: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     for key in [
         "parallelism",
@@ -123,10 +131,13 @@ fn validate_job(job: &Value) -> Vec<Cause> {
         "activeDeadlineSeconds",
         "backoffLimit",
         "ttlSecondsAfterFinished",
+        "backoffLimitPerIndex",
+        "maxFailedIndexes",
     ] {
         causes.extend(not_negative(spec, key, &format!("spec.{key}")));
     }
     causes.extend(validate_modes(spec));
+    causes.extend(policies::validate(spec));
     causes.extend(validate_template(&spec["template"]));
     causes
 }
@@ -135,6 +146,14 @@ fn validate_job(job: &Value) -> Vec<Cause> {
 fn validate_modes(spec: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     let is_given = |key: &str| !spec[key].is_null();
+    for (key, known) in [("completionMode", MODES), ("podReplacementPolicy", REPLACEMENTS)] {
+        let is_known = spec[key].as_str().is_none_or(|word| known.contains(&word));
+        // Beside a podFailurePolicy there is another word about it.
+        if !is_known && !(key == "podReplacementPolicy" && is_given("podFailurePolicy")) {
+            let word = spec[key].as_str().unwrap_or_default();
+            causes.push(cause::unsupported(&format!("spec.{key}"), word, &known));
+        }
+    }
     if spec["completionMode"] == "Indexed" {
         if !is_given("completions") {
             causes.push(cause::required(
@@ -317,11 +336,9 @@ fn validate_cron_job(job: &Value, old: Option<&Value>) -> Vec<Cause> {
     ] {
         causes.extend(not_negative(spec, key, &format!("spec.{key}")));
     }
-    let template = validate_template(&spec["jobTemplate"]["spec"]["template"]);
-    causes.extend(template.into_iter().map(|mut cause| {
-        cause.field = cause
-            .field
-            .replacen("spec.template", "spec.jobTemplate.spec.template", 1);
+    let of_jobs = validate_job_spec(&spec["jobTemplate"]["spec"]);
+    causes.extend(of_jobs.into_iter().map(|mut cause| {
+        cause.field = cause.field.replacen("spec.", "spec.jobTemplate.spec.", 1);
         cause
     }));
     causes
@@ -376,6 +393,15 @@ mod tests {
             ),
             (json!({"backoffLimitPerIndex": 1}), "spec.backoffLimitPerIndex"),
             (json!({"successPolicy": {"rules": []}}), "spec.successPolicy"),
+            (json!({"completionMode": "indexed"}), "spec.completionMode"),
+            (
+                json!({"podReplacementPolicy": "Never"}),
+                "spec.podReplacementPolicy",
+            ),
+            (
+                json!({"podFailurePolicy": {"rules": [{"action": "Ignore"}]}}),
+                "spec.podFailurePolicy.rules[0]",
+            ),
             (
                 json!({"completionMode": "Indexed", "completions": 2, "maxFailedIndexes": 1}),
                 "spec.backoffLimitPerIndex",
