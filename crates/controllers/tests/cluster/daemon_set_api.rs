@@ -297,8 +297,13 @@ async fn a10_conditions_of_clients_are_kept_by_the_controller() {
     };
     let before = get(&cluster, &status).await;
     assert!(kept(&before, "Put"));
-    let patch = json!({"status": {"conditions": [{"type": "Patched", "status": "False"}]}});
-    ok(&cluster, Method::PATCH, &status, &patch).await;
+    // As typed clients write a set of which they fill in the status alone.
+    let patch = json!({"metadata": {}, "spec": {"selector": null, "updateStrategy": {},
+        "template": {"metadata": {}, "spec": {"containers": null}}},
+        "status": {"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0,
+            "conditions": [{"type": "Patched", "status": "False", "lastTransitionTime": null}]}});
+    let patched = ok(&cluster, Method::PATCH, &status, &patch).await;
+    assert_eq!(patched["spec"], before["spec"]);
     let version = before["metadata"]["resourceVersion"].as_str().unwrap();
     let watch = cluster.sets().watch(&WatchParams::default(), version).await;
     let mut changes = Box::pin(watch.unwrap());
