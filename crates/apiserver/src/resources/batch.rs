@@ -149,7 +149,7 @@ fn validate_modes(spec: &Value) -> Vec<Cause> {
     for (key, known) in [("completionMode", MODES), ("podReplacementPolicy", REPLACEMENTS)] {
         let is_known = spec[key].as_str().is_none_or(|word| known.contains(&word));
         // Beside a podFailurePolicy there is another word about it.
-        if !is_known && !(key == "podReplacementPolicy" && is_given("podFailurePolicy")) {
+        if !(is_known || key == "podReplacementPolicy" && is_given("podFailurePolicy")) {
             let word = spec[key].as_str().unwrap_or_default();
             causes.push(cause::unsupported(&format!("spec.{key}"), word, &known));
         }
