@@ -91,7 +91,7 @@ async fn restarted_directly(arena: &Arena<'_>, name: &str) -> Result<Duration> {
     let made = arena.make(&pod).await?;
     alive.await?;
     let again = arena.markers.expect(&[format!("{name}.2")])?;
-    let config = pod.sandbox(Path::new("/tmp"));
+    let config = pod.sandbox(arena.logs.path());
     let ended = end(markers, name)?;
     ends::of(&mut notices, HashSet::from([made.container.clone()])).await?;
     arena.runtime.container_status(&made.container, false).await?;

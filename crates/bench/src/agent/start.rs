@@ -28,7 +28,7 @@ pub struct Arena<'a> {
     /// The manifests of the agent that is measured.
     pub manifests: &'a Path,
     pub markers: Markers,
-    logs: tempfile::TempDir,
+    pub logs: tempfile::TempDir,
 }
 
 /// A pod made by bare calls.
