@@ -1,8 +1,9 @@
 //! What users do while things go wrong: the life of some DaemonSets and of the nodes under them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use orlop_api::annotations::{DAEMON_TEMPLATE_GENERATION, POD_TEMPLATE_GENERATION};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -220,29 +221,36 @@ impl Story {
         }
     }
 
-    /// What nobody but users does: under `OnDelete` pods that can't become ready are replaced; a pod that was made for a
-    /// node just before that was tainted is deleted, which otherwise waits there, and holds up updates as any pod does
-    /// that isn't available.
+    /// What nobody but users does. Pods that can't become ready are deleted where no update replaces them: under
+    /// `OnDelete`, and where a set took over what a deleted one of its name left behind, of the same generation by chance. So
+    /// are pods that were made for a node just before that was tainted, which otherwise wait there, and hold up updates as any
+    /// pod does that isn't available; and those that wait for a node that was taken away.
     pub fn clear_away(&self) {
         let stuck: Vec<Key> = {
             let contents = self.store.lock();
-            let on_delete: BTreeSet<String> = contents
+            let sets: BTreeMap<String, Arc<Value>> = contents
                 .of_kind(&DAEMON_SETS)
-                .filter(|(_, set)| set["spec"]["updateStrategy"]["type"] == "OnDelete")
-                .map(|(key, _)| key.name.clone())
+                .map(|(key, set)| (key.name.clone(), set.clone()))
                 .collect();
             let shut_out = |pod: &Value| {
                 let node = contents.get(&Key::new(&NODES, "", &pinned(pod)));
-                let taints = node.and_then(|node| node["spec"]["taints"].as_array());
-                pod["spec"]["nodeName"].is_null()
-                    && taints.is_some_and(|taints| taints.iter().any(|taint| taint["key"] == "k"))
+                let taints = node.map(|node| node["spec"]["taints"].as_array());
+                let is_shut = taints.is_none_or(|taints| {
+                    taints.is_some_and(|taints| taints.iter().any(|taint| taint["key"] == "k"))
+                });
+                pod["spec"]["nodeName"].is_null() && is_shut
+            };
+            let is_left = |set: &Value, pod: &Value| {
+                let generation = &set["metadata"]["annotations"][DAEMON_TEMPLATE_GENERATION];
+                set["spec"]["updateStrategy"]["type"] == "OnDelete"
+                    || pod["metadata"]["labels"][POD_TEMPLATE_GENERATION] == *generation
             };
             let pods = contents.of_kind(&PODS).filter(|(_, pod)| {
                 if shut_out(pod) {
                     return true;
                 }
                 let app = pod["metadata"]["labels"]["app"].as_str().unwrap_or_default();
-                on_delete.contains(app)
+                sets.get(app).is_some_and(|set| is_left(set, pod))
                     && pod["spec"]["containers"][0]["image"] == BROKEN
                     && pod["metadata"]["deletionTimestamp"].is_null()
             });

@@ -135,9 +135,9 @@ impl Connection {
         let now = self.store.lock().version;
         let asked = number(query.get("resourceVersion"));
         let again = !self.listed.lock().unwrap().insert(format!("{selection:?}"));
-        // The first list, and one that looks for certain objects, is the newest; so is one of which
-        // more is asked than this server has yet.
-        let behind = if again && !query.contains_key("labelSelector") {
+        // The first list, and one that looks for certain objects, is the newest; so is one that names no version, as the
+        // API has it. One that names a later version than this server has yet is refused.
+        let behind = if again && asked.is_some() && !query.contains_key("labelSelector") {
             self.faults.lag()
         } else {
             0
