@@ -137,11 +137,9 @@ impl Connection {
         let again = !self.listed.lock().unwrap().insert(format!("{selection:?}"));
         // The first list, and one that looks for certain objects, is the newest; so is one that names no version, as the
         // API has it. One that names a later version than this server has yet is refused.
-        let behind = if again && asked.is_some() && !query.contains_key("labelSelector") {
-            self.faults.lag()
-        } else {
-            0
-        };
+        let is_free = again && !query.contains_key("labelSelector");
+        let lag = if is_free { self.faults.lag() } else { 0 };
+        let behind = if asked.is_some() { lag } else { 0 };
         let at = now - behind.min(now);
         if let Some(asked) = asked
             && asked > at
