@@ -257,7 +257,13 @@ impl GarbageCollector {
         if self.graph().is_there(owner, &place.namespace) && !self.is_waiting(&owner.uid) {
             return Ok(Some(OwnerIs::Solid));
         }
-        let was_deleted = self.graph().was_deleted(&owner.uid);
+        let (was_deleted, gone) = {
+            let graph = self.graph();
+            let created = dependent.metadata.creation_timestamp.as_ref();
+            let let_go = created.is_some_and(|created| graph.let_go(&owner.uid, created));
+            let gone = if let_go { OwnerIs::LetGo } else { OwnerIs::Gone };
+            (graph.was_deleted(&owner.uid), gone)
+        };
         let group = group_of(owner);
         let Some(kind) = self
             .all_kinds()
@@ -266,8 +272,7 @@ impl GarbageCollector {
         else {
             // Its kind is gone with it, and nobody can be asked. Whether it had a namespace can't be told any more, and
             // what has none must not go with an owner that has one.
-            let gone = was_deleted && !place.namespace.is_empty();
-            return Ok(gone.then_some(OwnerIs::Gone));
+            return Ok((was_deleted && !place.namespace.is_empty()).then_some(gone));
         };
         let nowhere = kind.namespaced && place.namespace.is_empty();
         if nowhere || self.graph().is_abroad(&owner.uid, &place.namespace) {
@@ -277,11 +282,11 @@ impl GarbageCollector {
             return Ok(None);
         }
         if was_deleted {
-            return Ok(Some(OwnerIs::Gone));
+            return Ok(Some(gone));
         }
         let live = self.live(&kind, &place.namespace, &owner.name).await?;
         let Some(live) = live.filter(|live| live.metadata.uid.as_ref() == Some(&owner.uid)) else {
-            return Ok(Some(OwnerIs::Gone));
+            return Ok(Some(gone));
         };
         let waiting = live.metadata.deletion_timestamp.is_some()
             && live

@@ -1,21 +1,20 @@
 //! Who depends on whom. Only objects that have owners, or that are being deleted in a way that
 //! concerns their dependents, are remembered.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use orlop_client::informer::Shared;
 
 use super::alive::Alive;
+use super::recent::Recent;
 use super::verdict::Dependents;
 
 /// Finalizer of an owner that waits for its dependents to go.
 pub const FOREGROUND: &str = "foregroundDeletion";
 /// Finalizer of an owner whose dependents shall stay.
 pub const ORPHAN: &str = "orphan";
-/// Deletions remembered, so that a look that started before one isn't believed after it.
-const RECENTLY_DELETED_MAX: usize = 4096;
 
 // What objects of one namespace have in common.
 static NAMESPACES: Shared<str> = Shared::new();
@@ -60,8 +59,10 @@ pub struct Graph {
     entries: HashMap<Uid, Entry>,
     dependents: HashMap<Uid, HashSet<Uid>>,
     alive: Alive,
-    deleted: HashSet<Uid>,
-    deleted_order: VecDeque<Uid>,
+    /// So that a look that started before a deletion isn't believed after it.
+    deleted: Recent<()>,
+    /// When owners were deleted whose dependents shall stay: some of those may be seen only afterwards.
+    letting_go: Recent<Time>,
 }
 
 fn has(finalizers: Option<&Vec<String>>, finalizer: &str) -> bool {
@@ -143,6 +144,9 @@ impl Graph {
             },
         );
         if orphan {
+            if let Some(at) = &metadata.deletion_timestamp {
+                self.letting_go.insert(uid.clone(), at.clone());
+            }
             tasks.push(Task::Orphan(uid));
         } else if foreground && !was_foreground {
             tasks.push(Task::Foreground(uid.clone()));
@@ -170,7 +174,12 @@ impl Graph {
 
     /// Whether an object was there and is gone, as far as that is remembered.
     pub fn was_deleted(&self, uid: &str) -> bool {
-        self.deleted.contains(uid)
+        self.deleted.get(uid).is_some()
+    }
+
+    /// Whether an owner of that uid let go what was there when it was deleted, and an object `created` then was.
+    pub fn let_go(&self, uid: &str, created: &Time) -> bool {
+        self.letting_go.get(uid).is_some_and(|at| created.0 <= at.0)
     }
 
     /// An object is gone; what to look at now.
@@ -181,14 +190,7 @@ impl Graph {
         self.alive.forget(&uid);
         // Of objects that own and owe nothing nobody asks.
         if !tasks.is_empty() || self.dependents.contains_key(&uid) {
-            if self.deleted_order.len() >= RECENTLY_DELETED_MAX
-                && let Some(oldest) = self.deleted_order.pop_front()
-            {
-                self.deleted.remove(&oldest);
-            }
-            if self.deleted.insert(uid.clone()) {
-                self.deleted_order.push_back(uid);
-            }
+            self.deleted.insert(uid, ());
         }
         tasks
     }
@@ -273,7 +275,7 @@ impl Graph {
 
     /// A look found the owner in that namespace, of a kind whose deletion we would see.
     pub fn found_alive(&mut self, owner: &OwnerReference, home: &Arc<str>) {
-        if !self.deleted.contains(owner.uid.as_str()) {
+        if !self.was_deleted(&owner.uid) {
             self.alive
                 .found(self.known_uid(&owner.uid), NAMESPACES.share(home.clone()), owner);
         }

@@ -9,6 +9,8 @@ pub enum OwnerIs {
     Waiting,
     /// Not there.
     Gone,
+    /// Not there, and what it owned was to stay: the object was there when it went, and only seen later.
+    LetGo,
 }
 
 /// How an object's dependents are.
@@ -27,7 +29,7 @@ pub enum Dependents {
 pub enum Verdict {
     /// Nothing.
     Keep,
-    /// Strip the references to these owners; another one holds it.
+    /// Strip the references to these owners; another one holds it, or they let it go.
     Strip(Vec<String>),
     /// Delete it; its own dependents follow.
     Delete,
@@ -43,17 +45,17 @@ pub fn judge(owners: &[(String, OwnerIs)], dependents: Dependents) -> Verdict {
     if owners.is_empty() {
         return Verdict::Keep;
     }
-    if is(OwnerIs::Solid) {
-        let strip: Vec<String> = owners
-            .iter()
-            .filter(|(_, owner)| *owner != OwnerIs::Solid)
-            .map(|(uid, _)| uid.clone())
-            .collect();
-        return if strip.is_empty() {
-            Verdict::Keep
-        } else {
-            Verdict::Strip(strip)
-        };
+    let held = is(OwnerIs::Solid);
+    let strip: Vec<String> = owners
+        .iter()
+        .filter(|(_, owner)| *owner == OwnerIs::LetGo || (held && *owner != OwnerIs::Solid))
+        .map(|(uid, _)| uid.clone())
+        .collect();
+    if !strip.is_empty() {
+        return Verdict::Strip(strip);
+    }
+    if held {
+        return Verdict::Keep;
     }
     match dependents {
         Dependents::There if is(OwnerIs::Waiting) => Verdict::DeleteForeground,
@@ -69,7 +71,7 @@ mod tests {
     #[test]
     fn an_object_goes_once_none_of_its_owners_exists() {
         use Dependents::{None, There};
-        use OwnerIs::{Gone, Solid, Waiting};
+        use OwnerIs::{Gone, LetGo, Solid, Waiting};
         for (owners, dependents, want) in [
             (vec![], None, Verdict::Keep),
             (vec![Solid], None, Verdict::Keep),
@@ -81,6 +83,13 @@ mod tests {
             (vec![Waiting, Gone], There, Verdict::DeleteForeground),
             (vec![Gone], Dependents::Waiting, Verdict::Delete),
             (vec![Solid], Dependents::Waiting, Verdict::Keep),
+            (vec![LetGo], None, Verdict::Strip(vec!["0".into()])),
+            (vec![Gone, LetGo], There, Verdict::Strip(vec!["1".into()])),
+            (
+                vec![LetGo, Solid, Gone],
+                None,
+                Verdict::Strip(vec!["0".into(), "2".into()]),
+            ),
             (
                 vec![Waiting],
                 Dependents::Waiting,

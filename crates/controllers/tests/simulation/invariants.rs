@@ -420,6 +420,11 @@ pub fn converged(contents: &Contents) -> Result<(), String> {
             }
         }
     }
+    for (key, revision) in contents.of_kind(&REVISIONS) {
+        if owner(revision).is_some_and(|owner| !sets.contains_key(&owner)) {
+            return Err(format!("{} has lost its owner and is still there", key.name));
+        }
+    }
     sets.iter()
         .try_for_each(|(uid, set)| set_converged(contents, uid, set))
 }

@@ -11,20 +11,25 @@ const THING: &str = "/apis/example.com/v1/namespaces/ns/things/owner";
 /// Looks at a Pod whose owner is a Thing, which a server answers for that serves Things in these versions; whether
 /// that came to an end, and what was deleted.
 async fn looked_at(owner: (u16, Value), versions: &'static [&'static str]) -> (bool, usize) {
-    looked_at_after(owner, versions, None).await
+    let (ended, asked) = looked_at_after(owner, versions, |_| ()).await;
+    (
+        ended,
+        asked.iter().filter(|method| **method == Method::DELETE).count(),
+    )
 }
 
-/// The same, after the owner's uid was `seen` as another Thing's.
+/// The same, after the graph was told something; how the server was asked.
 async fn looked_at_after(
     owner: (u16, Value),
     versions: &'static [&'static str],
-    seen: Option<OwnerReference>,
-) -> (bool, usize) {
+    told: impl FnOnce(&mut Graph),
+) -> (bool, Vec<Method>) {
     let pod = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "p", "resourceVersion": "5",
-        "ownerReferences": [{"apiVersion": "example.com/v1", "kind": "Thing", "name": "owner", "uid": "o"}]}});
+        "creationTimestamp": "2026-01-01T00:00:00Z", "ownerReferences": [{"apiVersion": "example.com/v1", "kind": "Thing", "name": "owner", "uid": "o"}]}});
     let live = pod.clone();
     let (client, asked): (_, Asked) = server(move |method, path, _| match (method, path) {
         (&Method::DELETE, _) => (200, json!({"kind": "Status", "status": "Success"})),
+        (&Method::PATCH, _) => (200, live.clone()),
         (_, THING) => owner.clone(),
         (_, "/api/v1/namespaces/ns/pods/p") => (200, live.clone()),
         (_, "/api") => (
@@ -63,16 +68,13 @@ async fn looked_at_after(
         delete_collection: true,
     };
     *collector.kinds.write().unwrap() = vec![kind("", "Pod", "pods"), kind("example.com", "Thing", "things")];
-    if let Some(seen) = seen {
-        collector.graph().found_alive(&seen, &"ns".into());
-    }
+    told(&mut collector.graph());
     let metadata = serde_json::from_value(pod["metadata"].clone()).unwrap();
     let tasks = collector.graph().applied(0, &metadata, |_| None);
     assert_eq!(tasks, [Task::Check("p".into())]);
     let ended = collector.look(&tasks[0]).await.is_ok();
     let asked = asked.lock().unwrap();
-    let deleted = asked.iter().filter(|(method, ..)| method == Method::DELETE);
-    (ended, deleted.count())
+    (ended, asked.iter().map(|(method, ..)| method.clone()).collect())
 }
 
 fn not_found(message: &str, details: Value) -> (u16, Value) {
@@ -116,5 +118,32 @@ async fn an_owner_of_the_right_uid_and_another_name_is_none() {
         uid: "o".to_owned(),
         ..OwnerReference::default()
     };
-    assert_eq!(looked_at_after(named, &["v1"], Some(seen)).await, (true, 1));
+    let told = |graph: &mut Graph| graph.found_alive(&seen, &"ns".into());
+    let (ended, asked) = looked_at_after(named, &["v1"], told).await;
+    assert!(ended && asked.contains(&Method::DELETE), "{asked:?}");
+}
+
+#[tokio::test]
+async fn what_is_seen_only_after_its_owner_let_it_go_stays() {
+    for (deleted, written) in [
+        ("2026-01-01T00:00:05Z", Method::PATCH),
+        ("2025-12-31T23:59:59Z", Method::DELETE),
+    ] {
+        let named = not_found(
+            "things \"owner\" not found",
+            json!({"name": "owner", "kind": "things"}),
+        );
+        let told = |graph: &mut Graph| {
+            let going = json!({"name": "owner", "namespace": "ns", "uid": "o", "finalizers": [ORPHAN],
+                "deletionTimestamp": deleted});
+            graph.applied(1, &serde_json::from_value(going).unwrap(), |_| None);
+            graph.deleted("o");
+        };
+        let (ended, mut asked) = looked_at_after(named, &["v1"], told).await;
+        asked.retain(|method| method != Method::GET);
+        assert!(
+            ended && asked == [written],
+            "made before or after {deleted}: {asked:?}"
+        );
+    }
 }

@@ -125,6 +125,23 @@ fn u21_an_orphaning_owner_lets_its_dependents_go() {
 }
 
 #[test]
+fn what_was_there_when_its_owner_let_go_is_known_afterwards() {
+    let mut graph = Graph::default();
+    graph.applied(1, &object("ds", &[], &[ORPHAN], true), nobody);
+    graph.deleted("ds");
+    let at = |second: &str| serde_json::from_value(json!(format!("2026-01-01T00:00:{second}Z"))).unwrap();
+    let at_once = object("ds", &[], &[], true).deletion_timestamp.unwrap();
+    assert!(graph.let_go("ds", &at_once));
+    assert!(
+        !graph.let_go("ds", &at("01")),
+        "nothing is made for it afterwards"
+    );
+    graph.applied(1, &object("other", &[], &[FOREGROUND], true), nobody);
+    graph.deleted("other");
+    assert!(!graph.let_go("other", &at_once), "it took what it had with it");
+}
+
+#[test]
 fn a_dependent_that_waits_itself_is_told() {
     let mut graph = Graph::default();
     graph.applied(0, &object("a", &["b"], &[], false), nobody);
@@ -142,5 +159,5 @@ fn objects_without_owners_are_not_remembered() {
             .is_empty()
     );
     assert!(graph.deleted("alone").is_empty());
-    assert!(graph.entries.is_empty() && graph.deleted.is_empty());
+    assert!(graph.entries.is_empty() && !graph.was_deleted("alone"));
 }
