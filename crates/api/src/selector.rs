@@ -5,7 +5,7 @@ mod label;
 mod label_parse;
 
 pub use field::{FieldOperator, FieldSelector, FieldTerm};
-pub use label::{LabelSelector, Labels, Operator, Requirement};
+pub use label::{LabelSelector, Labels, Operator, Requirement, have_all};
 
 use thiserror::Error;
 

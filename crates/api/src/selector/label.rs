@@ -27,6 +27,14 @@ impl<L: Labels + ?Sized> Labels for Arc<L> {
     }
 }
 
+/// Whether all of `wanted` are among the labels: what a selector means that is a map, as `spec.selector` of a Service. Of
+/// nothing wanted, every object has all.
+pub fn have_all(labels: &(impl Labels + ?Sized), wanted: &BTreeMap<String, String>) -> bool {
+    wanted
+        .iter()
+        .all(|(key, value)| labels.label(key) == Some(value.as_str()))
+}
+
 /// How a label is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operator {
@@ -232,6 +240,28 @@ impl fmt::Display for LabelSelector {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_map_selects_what_has_all_of_it() {
+        let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            let owned = pairs
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            owned.collect()
+        };
+        let labels = map(&[("a", "1"), ("b", "")]);
+        assert!(have_all(&labels, &map(&[])));
+        assert!(have_all(&labels, &map(&[("b", "")])));
+        assert!(have_all(&Arc::new(labels.clone()), &labels));
+        assert!(
+            !have_all(&labels, &map(&[("a", "1"), ("b", "2")])),
+            "another value"
+        );
+        assert!(
+            !have_all(&labels, &map(&[("a", "1"), ("c", "")])),
+            "empty is not absent"
+        );
+    }
 
     #[test]
     fn object_form() {

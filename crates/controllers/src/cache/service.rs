@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::core::v1::{EndpointSubset, ServicePort};
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use orlop_api::selector::have_all;
 use orlop_client::informer::{ObjectKey, Projection};
 
 use super::small::BY_NAMESPACE;
@@ -43,7 +44,7 @@ impl ServiceView {
     pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
         self.selector
             .as_ref()
-            .is_some_and(|selector| selector.iter().all(|(key, value)| labels.get(key) == Some(value)))
+            .is_some_and(|selector| have_all(labels, selector))
     }
 }
 

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use orlop_api::selector::have_all;
 
 use crate::cache::{Pod, Replicas};
 
@@ -42,12 +43,7 @@ pub fn count(
     let number = |counts: &dyn Fn(&Pod) -> bool| {
         i32::try_from(active.iter().filter(|pod| counts(pod)).count()).unwrap_or(i32::MAX)
     };
-    let carries_all = |pod: &Pod| {
-        labels
-            .into_iter()
-            .flatten()
-            .all(|(key, value)| pod.labels.get(key) == Some(value))
-    };
+    let carries_all = |pod: &Pod| labels.is_none_or(|labels| have_all(&pod.labels, labels));
     let some = |number: i32| (number != 0).then_some(number);
     ReplicaSetStatus {
         replicas: number(&|_| true),

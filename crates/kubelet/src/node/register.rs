@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use orlop_api::annotations::{NODE_ARCH_LABEL, NODE_HOSTNAME_LABEL, NODE_OS_LABEL};
+use orlop_api::selector::have_all;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -67,10 +68,10 @@ fn fresh(context: &NodeContext, status: &NodeStatus) -> Node {
 /// first registration only: an administrator may have removed them. `provided`: what a cloud is told of addresses.
 fn repair(node: &Node, node_name: &str, provided: Option<&str>) -> Option<Value> {
     let labels = default_labels(node_name);
-    let have = node.metadata.labels.clone().unwrap_or_default();
+    let shown = node.metadata.labels.as_ref();
     let annotations = node.metadata.annotations.as_ref();
     let annotated = annotations.is_some_and(|all| all.contains_key(ATTACH_DETACH));
-    let labelled = labels.iter().all(|(key, value)| have.get(key) == Some(value));
+    let labelled = shown.is_some_and(|shown| have_all(shown, &labels));
     let told = annotations.and_then(|all| all.get(cloud::PROVIDED_IP));
     let is_told = provided.is_none_or(|provided| told.is_some_and(|told| told == provided));
     let mut patch = json!({"metadata": {"labels": labels, "annotations": {ATTACH_DETACH: "true"}}});

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use orlop_api::selector::have_all;
 use orlop_client::informer::ObjectKey;
 
 use crate::known::cluster::Candidate;
-use crate::known::services;
 use crate::known::traits::Labels;
 use crate::known::view::{Family, Pending};
 use crate::known::world::World;
@@ -42,7 +42,7 @@ impl Kin {
                 let members = candidate.holders.iter().filter(|(key, holder)| {
                     key.namespace == *namespace
                         && !holder.terminating
-                        && services::have(&holder.traits.labels, labels)
+                        && have_all(&holder.traits.labels, labels)
                 });
                 i64::try_from(members.count()).unwrap_or(i64::MAX)
             }

@@ -1,6 +1,7 @@
 //! What is remembered of Services: which pods are theirs.
 
 use k8s_openapi::api::core::v1 as core;
+use orlop_api::selector::have_all;
 use orlop_client::informer::{ObjectKey, Projection};
 
 use super::traits::Labels;
@@ -18,15 +19,8 @@ pub const BY_NAMESPACE: usize = 0;
 impl ServiceView {
     /// Whether a pod with these labels is its; one without a selector has none.
     pub fn selects(&self, labels: &Labels) -> bool {
-        !self.selector.is_empty() && have(labels, &self.selector)
+        !self.selector.is_empty() && have_all(labels, &self.selector)
     }
-}
-
-/// Whether all of `wanted` are among `labels`.
-pub fn have(labels: &Labels, wanted: &Labels) -> bool {
-    wanted
-        .iter()
-        .all(|(key, value)| labels.get(key).is_some_and(|known| known == value))
 }
 
 impl Projection for ServiceView {
