@@ -7,11 +7,13 @@
 //! One that is run again, such as in another version of its API, goes on from what it knew: what the new list doesn't have
 //! any more is told as gone.
 
+mod glimpse;
 mod key;
 mod lean;
 mod source;
 mod store;
 
+pub use glimpse::PodGlimpse;
 pub use key::ObjectKey;
 pub use lean::Lean;
 pub use orlop_api::shared::Shared;

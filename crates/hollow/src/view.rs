@@ -1,30 +1,20 @@
 //! A pod, as far as a hollow node cares: read from the watch without building the rest of it.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::core::NamespaceResourceScope;
-use orlop_client::informer::{ObjectKey, Projection};
-use serde::{Deserialize, Deserializer};
+use orlop_client::informer::{ObjectKey, PodGlimpse, Projection};
+use serde::Deserialize;
 
 /// Index: pods by the node they are bound to.
 pub const BY_NODE: usize = 0;
 
 /// What is read of a pod.
-#[derive(Debug, Clone, Deserialize)]
-pub struct ReadPod {
-    #[serde(default, deserialize_with = "read_metadata")]
-    metadata: ObjectMeta,
-    #[serde(default)]
-    spec: ReadSpec,
-    #[serde(default)]
-    status: ReadStatus,
-}
+pub type ReadPod = PodGlimpse<ReadSpec, ReadStatus>;
 
+/// What is read of `spec`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct ReadSpec {
+pub struct ReadSpec {
     node_name: Option<String>,
     containers: Vec<ReadContainer>,
     restart_policy: Option<String>,
@@ -37,57 +27,11 @@ struct ReadContainer {
     image: String,
 }
 
+/// What is read of `status`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-struct ReadStatus {
+pub struct ReadStatus {
     phase: Option<String>,
-}
-
-/// The metadata that is looked at; what manages the fields of a pod is most of the rest.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ReadMetadata {
-    name: Option<String>,
-    namespace: Option<String>,
-    uid: Option<String>,
-    resource_version: Option<String>,
-    deletion_timestamp: Option<Time>,
-}
-
-fn read_metadata<'de, D: Deserializer<'de>>(from: D) -> Result<ObjectMeta, D::Error> {
-    let read = ReadMetadata::deserialize(from)?;
-    Ok(ObjectMeta {
-        name: read.name,
-        namespace: read.namespace,
-        uid: read.uid,
-        resource_version: read.resource_version,
-        deletion_timestamp: read.deletion_timestamp,
-        ..ObjectMeta::default()
-    })
-}
-
-impl kube::Resource for ReadPod {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        "Pod".into()
-    }
-    fn group((): &()) -> Cow<'_, str> {
-        "".into()
-    }
-    fn version((): &()) -> Cow<'_, str> {
-        "v1".into()
-    }
-    fn plural((): &()) -> Cow<'_, str> {
-        "pods".into()
-    }
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
 }
 
 /// How far a pod is.
@@ -154,7 +98,6 @@ impl Projection for HollowPod {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kube::Resource;
     use serde_json::json;
 
     #[test]
@@ -167,7 +110,7 @@ mod tests {
             "status": {"phase": "Running"},
         }))
         .unwrap();
-        assert_eq!(pod.meta().resource_version.as_deref(), Some("7"));
+        assert_eq!(pod.metadata.resource_version.as_deref(), Some("7"));
         let pod = HollowPod::project(pod);
         assert_eq!(pod.node.as_deref(), Some("n1"));
         assert_eq!(pod.containers, [("c".to_owned(), "i".to_owned())]);

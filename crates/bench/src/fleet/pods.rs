@@ -1,12 +1,9 @@
 //! What a client sees of the pods while they come, run and go.
 use anyhow::{Context, Result};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kube::core::NamespaceResourceScope;
+use kube::Api;
 use kube::runtime::watcher;
-use kube::{Api, Resource};
-use orlop_client::informer::{Change, Informer, ObjectKey, Projection, Store};
-use serde::{Deserialize, Deserializer};
-use std::borrow::Cow;
+use orlop_client::informer::{Change, Informer, ObjectKey, PodGlimpse, Projection, Store};
+use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -21,71 +18,20 @@ const ON_NODE: usize = 2;
 const RUNNING: usize = 3;
 
 /// What is read of a pod.
-#[derive(Clone, Debug, Deserialize)]
-pub struct ReadPod {
-    #[serde(deserialize_with = "metadata")]
-    metadata: ObjectMeta,
-    #[serde(default)]
-    spec: ReadSpec,
-    #[serde(default)]
-    status: ReadStatus,
-}
+pub type ReadPod = PodGlimpse<ReadSpec, ReadStatus>;
 
+/// What is read of `status`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct ReadStatus {
+pub struct ReadStatus {
     phase: Option<String>,
 }
 
+/// What is read of `spec`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct ReadSpec {
+pub struct ReadSpec {
     node_name: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ReadMetadata {
-    name: Option<String>,
-    namespace: Option<String>,
-    uid: Option<String>,
-    resource_version: Option<String>,
-    deletion_timestamp: Option<Time>,
-}
-
-fn metadata<'de, D: Deserializer<'de>>(from: D) -> Result<ObjectMeta, D::Error> {
-    let read = ReadMetadata::deserialize(from)?;
-    Ok(ObjectMeta {
-        name: read.name,
-        namespace: read.namespace,
-        uid: read.uid,
-        resource_version: read.resource_version,
-        deletion_timestamp: read.deletion_timestamp,
-        ..ObjectMeta::default()
-    })
-}
-
-impl Resource for ReadPod {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
-    fn kind((): &()) -> Cow<'_, str> {
-        "Pod".into()
-    }
-    fn group((): &()) -> Cow<'_, str> {
-        "".into()
-    }
-    fn version((): &()) -> Cow<'_, str> {
-        "v1".into()
-    }
-    fn plural((): &()) -> Cow<'_, str> {
-        "pods".into()
-    }
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
 }
 
 /// What is remembered of it.
