@@ -75,15 +75,19 @@ impl Kubectl {
         String::from_utf8(output.stdout).expect("kubectl prints UTF-8")
     }
 
+    /// Runs a line that may fail; its standard output, or that and its standard error.
+    pub fn attempt(&self, line: &str) -> Result<String, String> {
+        let output = self.run(line);
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        match output.status.success() {
+            true => Ok(printed),
+            false => Err(printed + &String::from_utf8_lossy(&output.stderr)),
+        }
+    }
+
     /// Runs a line until it succeeds, for a cluster in which things break; its standard output.
     pub fn patiently(&self, line: &str) -> String {
-        eventually(&format!("kubectl {line}"), || {
-            let output = self.run(line);
-            match output.status.success() {
-                true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-                false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-            }
-        })
+        eventually(&format!("kubectl {line}"), || self.attempt(line))
     }
 
     /// Runs a line that must fail; its standard error.

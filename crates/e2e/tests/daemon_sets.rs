@@ -52,13 +52,7 @@ fn play_agents(kubectl: &Kubectl) {
 fn until(kubectl: &Kubectl, line: &str) -> String {
     eventually(line, || {
         play_agents(kubectl);
-        let output = kubectl.run(line);
-        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-        if output.status.success() {
-            Ok(printed)
-        } else {
-            Err(printed + &String::from_utf8_lossy(&output.stderr))
-        }
+        kubectl.attempt(line)
     })
 }
 

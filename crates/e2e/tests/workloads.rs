@@ -30,13 +30,7 @@ fn play_agent(kubectl: &Kubectl) {
 fn until(kubectl: &Kubectl, line: &str) -> String {
     eventually(line, || {
         play_agent(kubectl);
-        let output = kubectl.run(line);
-        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-        if output.status.success() {
-            Ok(printed)
-        } else {
-            Err(printed + &String::from_utf8_lossy(&output.stderr))
-        }
+        kubectl.attempt(line)
     })
 }
 

@@ -1,5 +1,5 @@
 //! An API server that isn't there at first, goes, and comes back.
-use crate::pods::{container, pod, wait_running, wait_stopped};
+use crate::pods::{container, pod, wait_running, wait_stopped, write};
 use orlop_e2e::{Node, NodeOptions, Part, eventually};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -14,11 +14,6 @@ fn kubelet_with_server() -> (Node, String) {
         node.api_port
     );
     (node, words)
-}
-
-fn write(node: &Node, name: &str, container_name: &str) {
-    let manifest = pod(name, container(container_name));
-    node.write_manifest(&format!("{name}.yaml"), &manifest.to_string());
 }
 
 /// The mirror of a static pod shows this container.
@@ -41,7 +36,7 @@ fn wait_mirror(node: &Node, name: &str, container_name: &str) {
 fn a37_a41_static_pods_run_without_an_api_server_and_mirrors_follow_when_it_is_back() {
     let (mut node, words) = kubelet_with_server();
     node.launch();
-    write(&node, "early", "c");
+    write(&node, &pod("early", container("c")));
     let early = wait_running(&node, "early", "c");
 
     let server = Part::start(node.root(), "apiserver", &words);
@@ -50,17 +45,17 @@ fn a37_a41_static_pods_run_without_an_api_server_and_mirrors_follow_when_it_is_b
         "wait --for=condition=Ready --timeout=60s node/{}",
         node.name
     ));
-    write(&node, "edited", "old");
+    write(&node, &pod("edited", container("old")));
     wait_mirror(&node, "edited", "old");
-    write(&node, "removed", "c");
+    write(&node, &pod("removed", container("c")));
     wait_mirror(&node, "removed", "c");
 
     drop(server);
-    write(&node, "edited", "new");
+    write(&node, &pod("edited", container("new")));
     let edited = wait_running(&node, "edited", "new");
     std::fs::remove_file(node.manifest("removed.yaml")).unwrap();
     wait_stopped(&node, "removed");
-    write(&node, "late", "c");
+    write(&node, &pod("late", container("c")));
     wait_running(&node, "late", "c");
     // An agent that starts while it is away takes over what runs.
     node.kill();
@@ -111,14 +106,10 @@ fn p25_a26_deletions_while_the_agent_is_down_are_carried_out_when_it_is_back() {
     let (mut node, words) = kubelet_with_server();
     let _server = Part::start(node.root(), "apiserver", &words);
     node.launch();
-    eventually("the node is registered", || {
-        let output = node.kubectl.run(&format!(
-            "wait --for=condition=Ready --timeout=30s node/{}",
-            node.name
-        ));
-        let said = || String::from_utf8_lossy(&output.stderr).into_owned();
-        output.status.success().then_some(()).ok_or_else(said)
-    });
+    node.kubectl.patiently(&format!(
+        "wait --for=condition=Ready --timeout=30s node/{}",
+        node.name
+    ));
     node.kubectl.run("create serviceaccount default");
     let bound = |name: &str| {
         let mut pod = pod(name, container("c"));

@@ -1,5 +1,5 @@
 //! What may happen to the directory of manifests.
-use crate::pods::{container, pod, wait_running, wait_stopped};
+use crate::pods::{self, container, pod, wait_running, wait_stopped};
 use crate::{first_seed, is_torture, random};
 use orlop_e2e::{Node, NodeOptions, eventually};
 use rand::Rng;
@@ -24,7 +24,7 @@ fn lone() -> Node {
 }
 
 fn write(node: &Node, name: &str) {
-    node.write_manifest(&format!("{name}.yaml"), &pod(name, container("c")).to_string());
+    pods::write(node, &pod(name, container("c")));
 }
 
 /// A02 for a directory that was there before.

@@ -1,5 +1,5 @@
 //! What hangs: a mount, a probe, a container that doesn't end. Its pod alone suffers.
-use crate::pods::{container, pod, running, wait_running, wait_stopped};
+use crate::pods::{container, pod, running, wait_again, wait_running, wait_stopped, write};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use orlop_e2e::{Node, NodeOptions, eventually};
 use serde_json::json;
@@ -46,11 +46,6 @@ impl Drop for HungMount {
     fn drop(&mut self) {
         let _ = umount2(&self.path, MntFlags::MNT_DETACH);
     }
-}
-
-fn write(node: &Node, pod: &serde_json::Value) {
-    let name = pod["metadata"]["name"].as_str().unwrap();
-    node.write_manifest(&format!("{name}.yaml"), &pod.to_string());
 }
 
 /// P26: a pod with a volume that can never be mounted goes within its grace plus a minute; until then, whatever hangs,
@@ -136,12 +131,7 @@ fn r04_hung_probes_and_t01_ignored_signals_are_their_pods_own() {
     }
     let steady = wait_running(&node, "bystander", "c");
     for number in 0..3 {
-        let pod = format!("hung{number}-{}", node.name);
-        eventually("the container whose probe hangs is restarted", || {
-            let running = node.running();
-            let again = running.iter().any(|one| one.pod == pod && one.attempt > 0);
-            again.then_some(()).ok_or_else(|| format!("{running:#?}"))
-        });
+        wait_again(&node, &format!("hung{number}"));
     }
     let removed = Instant::now();
     for number in 0..3 {

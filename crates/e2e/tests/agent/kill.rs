@@ -1,6 +1,6 @@
 //! `kill -9` of the agent at random points of pods' starts, updates and stops: what runs in the end is what the manifests
 //! say, nothing is left over, and nothing restarts that ran already.
-use crate::pods::{FOREVER, container, pod, running, wait_running};
+use crate::pods::{FOREVER, container, pod, running, wait_running, write};
 use crate::{any_moment, first_seed, is_torture, random};
 use orlop_e2e::{Node, NodeOptions, Running, eventually};
 use rand::Rng;
@@ -49,7 +49,7 @@ impl Change {
     fn carry_out(&self, node: &Node, manifests: &mut Manifests, version: u64) {
         match self {
             Self::Write(name) => {
-                node.write_manifest(&format!("{name}.yaml"), &manifest(name, version).to_string());
+                write(node, &manifest(name, version));
                 manifests.insert(name.clone(), version);
             }
             Self::Remove(name) => {
@@ -138,7 +138,7 @@ fn agent_killed_at_any_moment_ends_where_the_manifests_say() {
     let mut node = Node::lone(NodeOptions::default());
     node.launch();
     let mut manifests = Manifests::from([("steady".to_owned(), 1)]);
-    node.write_manifest("steady.yaml", &manifest("steady", 1).to_string());
+    write(&node, &manifest("steady", 1));
     wait_running(&node, "steady", "v1");
     let first = first_seed();
     let rounds = if is_torture() { ROUNDS } else { SAMPLED_ROUNDS };

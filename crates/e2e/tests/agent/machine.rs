@@ -1,19 +1,14 @@
 //! What happens to the machine: its runtime dies, its disk is full, its clock jumps.
-use crate::pods::{container, pod, running, wait_running, wait_stopped};
+use crate::pods::{container, pod, running, wait_again, wait_running, wait_stopped, write};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use orlop_e2e::{Node, NodeOptions, eventually};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
-
-fn write(node: &Node, pod: &Value) {
-    let name = pod["metadata"]["name"].as_str().unwrap();
-    node.write_manifest(&format!("{name}.yaml"), &pod.to_string());
-}
 
 /// The node's own containerd.
 fn containerd_of(node: &Node) -> Pid {
@@ -78,13 +73,7 @@ fn a28_killed_containerd_comes_back_and_no_container_restarts() {
         "test -e /dev/shm/again && exec sleep 1000; touch /dev/shm/again; exit 1",
     );
     write(&node, &pod("again", again));
-    eventually("a container that ends is started again", || {
-        let running = node.running();
-        let found = running
-            .iter()
-            .any(|one| one.pod.starts_with("again-") && one.attempt == 1);
-        found.then_some(()).ok_or_else(|| format!("{running:#?}"))
-    });
+    wait_again(&node, "again");
 }
 
 /// The agent's disk is full: pods that run go on, a new one waits and says why, and starts once there is space.

@@ -26,6 +26,12 @@ pub fn pod(name: &str, container: Value) -> Value {
     })
 }
 
+/// Puts the pod's manifest where the agent finds it, under the pod's name.
+pub fn write(node: &Node, pod: &Value) {
+    let name = pod["metadata"]["name"].as_str().unwrap();
+    node.write_manifest(&format!("{name}.yaml"), &pod.to_string());
+}
+
 /// Waits until this container of this static pod runs; its id.
 pub fn wait_running(node: &Node, name: &str, container: &str) -> String {
     let pod = format!("{name}-{}", node.name);
@@ -38,6 +44,16 @@ pub fn wait_running(node: &Node, name: &str, container: &str) -> String {
             .map(|one| one.id.clone())
             .ok_or_else(|| format!("{running:#?}"))
     })
+}
+
+/// Waits until a container of this static pod runs that was started again.
+pub fn wait_again(node: &Node, name: &str) {
+    let pod = format!("{name}-{}", node.name);
+    eventually(&format!("a container of {name} is started again"), || {
+        let running = node.running();
+        let again = running.iter().any(|one| one.pod == pod && one.attempt > 0);
+        again.then_some(()).ok_or_else(|| format!("{running:#?}"))
+    });
 }
 
 /// Waits until nothing of this static pod runs.
