@@ -1,4 +1,7 @@
+use super::security::seccomp;
 use super::*;
+use k8s_openapi::api::core::v1::{PodSpec, SeccompProfile};
+use std::path::Path;
 
 fn spec_of(value: serde_json::Value) -> PodSpec {
     serde_json::from_value(value).unwrap()
