@@ -1,4 +1,5 @@
 use super::*;
+use k8s_openapi::api::core::v1::HostPathVolumeSource;
 use serde_json::{Value, json};
 
 fn of<T: serde::de::DeserializeOwned>(value: Value) -> T {
