@@ -1,20 +1,23 @@
+//! An archive opened, and the images in it.
+mod blob;
+mod contents;
+
+pub use blob::Blob;
+
 use super::blob_path;
 use crate::spec::{
     ANNOTATION_IMAGE_NAME, ANNOTATION_REF_NAME, Descriptor, DockerManifest, ImageConfig, Index,
     MEDIA_TYPE_CONFIG, MEDIA_TYPE_LAYER, MEDIA_TYPE_MANIFEST, Manifest, Platform,
 };
 use crate::{OciError, reference, sha256};
+use blob::Source;
+use contents::{Span, scan};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{Cursor, Read, Seek};
-use std::os::unix::fs::FileExt;
-use std::path::{Component, Path};
+use std::io::Cursor;
+use std::path::Path;
 use std::sync::Arc;
 
-/// Largest JSON document read into memory. Real ones are a few KiB; the limit keeps a hostile archive from filling it.
-const DOCUMENT_SIZE_MAX: u64 = 8 * 1024 * 1024;
-/// Most entries of an archive. An image has a few dozen blobs.
-const ENTRIES_MAX: usize = 100_000;
 /// Indexes below each other, and links to links: real archives have one. More could go round in a circle.
 const DEPTH_MAX: usize = 8;
 
@@ -38,25 +41,6 @@ pub struct ArchivedImage {
     pub manifest_bytes: Vec<u8>,
     /// Where content lies in the archive when not at its OCI path (old Docker archives).
     locations: BTreeMap<String, String>,
-}
-
-/// A piece of content in the archive.
-#[derive(Debug, Clone)]
-pub struct Blob {
-    source: Source,
-    span: Span,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Span {
-    offset: u64,
-    size: u64,
-}
-
-#[derive(Debug, Clone)]
-enum Source {
-    Bytes(Arc<Vec<u8>>),
-    File(Arc<File>),
 }
 
 impl Archive {
@@ -248,61 +232,6 @@ impl Archive {
     }
 }
 
-impl Blob {
-    /// Bytes.
-    pub fn size(&self) -> u64 {
-        self.span.size
-    }
-
-    /// Reads at an offset; shorter than the buffer only at the end, 0 behind it.
-    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
-        let left = self.span.size.saturating_sub(offset);
-        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        let start = self.span.offset + offset;
-        let buffer = &mut buffer[..wanted];
-        match &self.source {
-            Source::Bytes(bytes) => {
-                let start = usize::try_from(start).unwrap_or(usize::MAX);
-                let piece = bytes
-                    .get(start..start.saturating_add(wanted))
-                    .ok_or(std::io::ErrorKind::UnexpectedEof)?;
-                buffer.copy_from_slice(piece);
-            }
-            Source::File(file) => file.read_exact_at(buffer, start)?,
-        }
-        Ok(wanted)
-    }
-
-    fn read_document(&self) -> Result<Vec<u8>, OciError> {
-        if self.span.size > DOCUMENT_SIZE_MAX {
-            return Err(OciError::Archive(format!(
-                "a JSON document of {} bytes is in it (at most {DOCUMENT_SIZE_MAX} are read)",
-                self.span.size
-            )));
-        }
-        let mut bytes = vec![0; usize::try_from(self.span.size).unwrap_or(0)];
-        self.read_at(&mut bytes, 0).map_err(OciError::Tar)?;
-        Ok(bytes)
-    }
-
-    fn digest(&self) -> Result<String, OciError> {
-        use sha2::{Digest, Sha256};
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0; 256 * 1024];
-        let mut offset = 0;
-        loop {
-            let read = self.read_at(&mut buffer, offset).map_err(OciError::Tar)?;
-            if read == 0 {
-                break;
-            }
-            hash.update(&buffer[..read]);
-            offset += read as u64;
-        }
-        let hex: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-        Ok(format!("sha256:{hex}"))
-    }
-}
-
 fn parse<T: serde::de::DeserializeOwned>(document: &str, bytes: &[u8]) -> Result<T, OciError> {
     serde_json::from_slice(bytes).map_err(|source| OciError::Json {
         document: document.to_owned(),
@@ -319,72 +248,6 @@ fn names_of(annotations: &BTreeMap<String, String>) -> Result<Vec<String>, OciEr
         Some(name) if name.contains(['/', ':']) => Ok(vec![reference::full(name)?]),
         _ => Ok(Vec::new()),
     }
-}
-
-fn scan<R: Read + Seek>(source: R) -> Result<HashMap<String, Span>, OciError> {
-    let not_tar =
-        |error: std::io::Error| OciError::Archive(format!("it can't be read as a tar file: {error}"));
-    let mut tar = tar::Archive::new(source);
-    let (mut entries, mut links) = (HashMap::new(), HashMap::new());
-    for entry in tar.entries_with_seek().map_err(not_tar)? {
-        let entry = entry.map_err(not_tar)?;
-        if entries.len() + links.len() >= ENTRIES_MAX {
-            return Err(OciError::Archive(format!(
-                "it has more than {ENTRIES_MAX} entries"
-            )));
-        }
-        let kind = entry.header().entry_type();
-        let path = entry.path().map_err(not_tar)?;
-        let name = path.to_string_lossy();
-        let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
-        if kind.is_symlink() || kind.is_hard_link() {
-            let target = entry.link_name().map_err(not_tar)?.unwrap_or_default();
-            let base = path.parent().filter(|_| kind.is_symlink());
-            links.insert(name, inside(base, &target));
-            continue;
-        }
-        if !kind.is_file() {
-            continue;
-        }
-        entries.insert(
-            name,
-            Span {
-                offset: entry.raw_file_position(),
-                size: entry.size(),
-            },
-        );
-    }
-    for (name, target) in &links {
-        let mut target = target;
-        // Where none of them leads to a file, nothing is there by that name.
-        for _ in 0..DEPTH_MAX {
-            let Some(next) = links.get(target) else { break };
-            target = next;
-        }
-        if let Some(span) = entries.get(target).copied() {
-            entries.insert(name.clone(), span);
-        }
-    }
-    Ok(entries)
-}
-
-/// The name in the archive of what a link leads to: from the archive's root, or from the directory `base`. Older
-/// `docker save` writes a layer that several images share once, and links to it.
-fn inside(base: Option<&Path>, target: &Path) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    for part in base
-        .into_iter()
-        .flat_map(Path::components)
-        .chain(target.components())
-    {
-        match part {
-            Component::Normal(part) => parts.push(part.to_string_lossy().into_owned()),
-            Component::ParentDir => drop(parts.pop()),
-            Component::RootDir => parts.clear(),
-            Component::CurDir | Component::Prefix(_) => {}
-        }
-    }
-    parts.join("/")
 }
 
 #[cfg(test)]
