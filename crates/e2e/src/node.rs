@@ -132,6 +132,15 @@ impl Node {
             .push(format!("--kubeconfig={}", kubeconfig.display()));
     }
 
+    /// From its next start the agent serves an API of its own (`--local-api`); kubectl, as its users have it.
+    pub fn serve_local_api(&mut self) -> Kubectl {
+        self.arguments.push(format!("--local-api={}", free_port()));
+        Kubectl {
+            kubeconfig: self.root().join("etc/kubernetes/local.conf"),
+            cache: self.root().join("kubectl-local-cache"),
+        }
+    }
+
     /// Waits until the agent says that it is healthy.
     pub fn wait_healthy(&mut self) {
         let port = self.healthz_port;

@@ -7,6 +7,7 @@ mod api_away;
 mod directory;
 mod hung;
 mod kill;
+mod local_api;
 mod machine;
 mod pods;
 
