@@ -21,7 +21,10 @@ mod show;
 mod signals;
 
 use anyhow::Result;
-use cli::{Cli, Command, LogArgs};
+use cli::{Cli, Command, KubeletArgs, LogArgs};
+use lock::AgentLock;
+use orlop_kubelet::directories;
+use paths::Root;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -80,7 +83,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Store(arguments) => run_to_end(&arguments.command.log(), commands::store::store(arguments)),
         Command::Down(arguments) => run_to_end(&LogArgs::QUIET, commands::down::down(arguments)),
         Command::Up(arguments) if arguments.detach => {
-            detach::detach(&paths::Root::new(arguments.root.root.as_deref())?)
+            detach::detach(&Root::new(arguments.root.root.as_deref())?)
         }
         Command::Init(arguments) => run_to_end(
             &arguments.member.log.clone(),
@@ -97,12 +100,16 @@ fn run(cli: Cli) -> Result<()> {
         }
         Command::Reset(arguments) => run_to_end(&LogArgs::QUIET, commands::cluster::reset::reset(arguments)),
         Command::Up(arguments) if commands::cluster::is_member(&arguments.root)? => {
-            run_to_end(&arguments.log.clone(), commands::cluster::member::run(arguments))
+            let root = Root::new(arguments.root.root.as_deref())?;
+            let (log, node) = (arguments.log.clone(), commands::cluster::member::run(arguments));
+            run_to_end(&log, as_only_node(root, node))
         }
-        Command::Up(arguments) => run_to_end(&arguments.log.clone(), commands::up::up(arguments)),
-        Command::Kubelet(arguments) => {
-            run_to_end(&arguments.log.clone(), commands::kubelet::kubelet(arguments))
+        Command::Up(arguments) => {
+            let root = Root::new(arguments.root.root.as_deref())?;
+            let (log, node) = (arguments.log.clone(), commands::up::up(arguments));
+            run_to_end(&log, as_only_node(root, node))
         }
+        Command::Kubelet(arguments) => run_to_end(&arguments.log.clone(), as_only_agent(arguments)),
         Command::Why(arguments) => run_to_end(&LogArgs::QUIET, commands::insight::why(&arguments)),
         Command::Plan(arguments) => run_to_end(&LogArgs::QUIET, commands::insight::plan(&arguments)),
         Command::Hollow(arguments) => run_to_end(&arguments.log.clone(), commands::hollow::hollow(arguments)),
@@ -117,6 +124,22 @@ fn run(cli: Cli) -> Result<()> {
             run_to_end(&arguments.log.clone(), commands::led::scheduler(arguments))
         }
     }
+}
+
+/// Runs a whole node, while no other agent works in the directory of its own.
+async fn as_only_node(root: Root, node: impl Future<Output = Result<()>>) -> Result<()> {
+    directories::make(&root.kubelet())?;
+    let _lock = AgentLock::take_under(&root).await?;
+    node.await
+}
+
+/// Runs a node agent, while no other one works in its directory.
+async fn as_only_agent(arguments: KubeletArgs) -> Result<()> {
+    let root = Root::new(arguments.root.root.as_deref())?;
+    let directory = arguments.root_dir.clone().unwrap_or_else(|| root.kubelet());
+    directories::make(&directory)?;
+    let _lock = AgentLock::take(&directory).await?;
+    commands::kubelet::kubelet(arguments).await
 }
 
 /// Runs a command on the one tokio runtime of the process. Two workers: everything here waits far more than it

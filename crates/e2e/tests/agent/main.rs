@@ -3,6 +3,7 @@
 //! `make test` runs a few rounds of what is drawn by lot; `make torture` sets `ORLOP_TORTURE=1` for all of them. A
 //! failure names its seed; `ORLOP_SEED=n` begins with that one.
 #![allow(clippy::unwrap_used)]
+mod alone;
 mod api_away;
 mod directory;
 mod hung;
