@@ -65,7 +65,8 @@ fn fresh(context: &NodeContext, status: &NodeStatus) -> Node {
 }
 
 /// The patch that puts default labels and annotations right; `None` if they are. Labels of `--node-labels` were for the
-/// first registration only: an administrator may have removed them. `provided`: what a cloud is told of addresses.
+/// first registration only: an administrator may have removed them. `provided`: what a cloud is told of addresses; without it
+/// nothing stays of what one was told earlier.
 fn repair(node: &Node, node_name: &str, provided: Option<&str>) -> Option<Value> {
     let labels = default_labels(node_name);
     let shown = node.metadata.labels.as_ref();
@@ -73,9 +74,9 @@ fn repair(node: &Node, node_name: &str, provided: Option<&str>) -> Option<Value>
     let annotated = annotations.is_some_and(|all| all.contains_key(ATTACH_DETACH));
     let labelled = shown.is_some_and(|shown| have_all(shown, &labels));
     let told = annotations.and_then(|all| all.get(cloud::PROVIDED_IP));
-    let is_told = provided.is_none_or(|provided| told.is_some_and(|told| told == provided));
+    let is_told = told.map(String::as_str) == provided;
     let mut patch = json!({"metadata": {"labels": labels, "annotations": {ATTACH_DETACH: "true"}}});
-    if let Some(provided) = provided {
+    if !is_told {
         patch["metadata"]["annotations"][cloud::PROVIDED_IP] = json!(provided);
     }
     (!annotated || !labelled || !is_told).then_some(patch)
@@ -179,8 +180,28 @@ mod tests {
         assert_eq!(patch["metadata"]["labels"][NODE_OS_LABEL], "linux");
         assert_eq!(patch["metadata"]["labels"]["team"], Value::Null);
         assert!(repair(&node(json!({})), "n1", None).is_some());
-        let provided = repair(&good, "n1", Some("10.0.0.8")).unwrap();
-        let annotations = &provided["metadata"]["annotations"];
-        assert_eq!(annotations[cloud::PROVIDED_IP], "10.0.0.8");
+    }
+
+    #[test]
+    fn what_a_cloud_is_told_of_addresses_is_put_right_and_taken_back() {
+        let labels = default_labels("n1");
+        for (present, provided, want) in [
+            (None, None, None),
+            (None, Some("10.0.0.8"), Some(json!("10.0.0.8"))),
+            (Some("10.0.0.8"), Some("10.0.0.8"), None),
+            (Some("10.0.0.8"), Some("10.0.0.9"), Some(json!("10.0.0.9"))),
+            // The node is no cloud's any more, or is told no address.
+            (Some("10.0.0.8"), None, Some(Value::Null)),
+        ] {
+            let mut annotations = BTreeMap::from([(ATTACH_DETACH, "true")]);
+            annotations.extend(present.map(|ip| (cloud::PROVIDED_IP, ip)));
+            let node = node(json!({"labels": labels, "annotations": annotations}));
+            let patch = repair(&node, "n1", provided);
+            let told = patch
+                .as_ref()
+                .and_then(|patch| patch["metadata"]["annotations"].get(cloud::PROVIDED_IP));
+            assert_eq!(told, want.as_ref(), "{present:?} {provided:?}");
+            assert_eq!(patch.is_some(), want.is_some(), "{present:?} {provided:?}");
+        }
     }
 }
