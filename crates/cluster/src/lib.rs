@@ -12,7 +12,7 @@
 //! - [`discovery`], [`discovery_file`]: how a machine comes to trust a cluster; [`shared_certificates`]: what masters pass
 //!   on; [`etcd`]: its members; `etcd_anew`: the manifest of one that runs.
 //! - [`expiration`]: when certificates end, and new ones; [`upgrade`]: another version, manifest by manifest;
-//!   [`versions`]: which go together.
+//!   [`versions`]: which go together; [`api_servers`]: of which each API server is.
 //! - [`api`], [`wait`]: the cluster's API, and the health of parts.
 //!
 //! There are no tasks; nothing runs when a command has ended. Starting the node agent and its runtime is the binary's.
@@ -20,6 +20,7 @@
 
 pub mod addons;
 pub mod api;
+pub mod api_servers;
 pub mod certificates;
 pub mod config;
 pub mod control_plane;

@@ -4,6 +4,7 @@ use crate::layout::{COMPONENTS, Layout};
 use crate::{ClusterError, api, files, wait, yaml};
 use kube::Client;
 use orlop_api::conditions;
+use orlop_oci::reference;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,10 +26,14 @@ pub fn hash(pod: &Value) -> Option<&str> {
     pod["metadata"]["annotations"][HASH].as_str()
 }
 
-/// The version that a pod runs: its image's tag.
+/// The image that a pod is to run.
+pub fn image_of(pod: &Value) -> Option<&str> {
+    pod["spec"]["containers"][0]["image"].as_str()
+}
+
+/// The version that a pod runs: its image's tag; `None` where the image is named by its digest alone.
 pub fn version(pod: &Value) -> Option<&str> {
-    let image = pod["spec"]["containers"][0]["image"].as_str()?;
-    image.rsplit_once(':').map(|(_, tag)| tag)
+    image_of(pod).and_then(reference::tag)
 }
 
 /// Whether a pod of another manifest than `old` runs and is ready; what is still missing otherwise (pure).
@@ -50,7 +55,7 @@ fn restored(pod: &Value, old: Option<&str>) -> Result<(), String> {
 
 /// Whether a pod runs an image and is ready; what is still missing otherwise (pure).
 fn runs(pod: &Value, image: Option<&str>) -> Result<(), String> {
-    match image.is_some() && pod["spec"]["containers"][0]["image"].as_str() != image {
+    match image.is_some() && image_of(pod) != image {
         true => Err("its mirror pod is still an old one".to_owned()),
         false => ready(pod),
     }
@@ -258,6 +263,25 @@ mod tests {
         let mut fresh = pod("any", "True", "");
         fresh["spec"] = json!({"containers": [{"image": "a:v2"}]});
         assert_eq!(runs(&fresh, image.as_deref()), Ok(()));
+    }
+
+    #[test]
+    fn a_pods_version_is_its_images_tag_whatever_pins_it() {
+        for (image, want) in [
+            ("registry.k8s.io/kube-apiserver:v1.33.0", Some("v1.33.0")),
+            (
+                "registry.k8s.io/kube-apiserver:v1.33.0@sha256:0123",
+                Some("v1.33.0"),
+            ),
+            ("registry.k8s.io/kube-apiserver@sha256:0123", None),
+            ("localhost:5000/kube-apiserver@sha256:0123", None),
+            ("localhost:5000/kube-apiserver", None),
+            ("localhost:5000/kube-apiserver:v1.33.0", Some("v1.33.0")),
+        ] {
+            let pod = json!({"spec": {"containers": [{"image": image}]}});
+            assert_eq!(version(&pod), want, "{image}");
+        }
+        assert_eq!(version(&json!({})), None);
     }
 
     /// Upgrades a node whose agent shows at once what is in its manifests, well unless that says otherwise. What it ended

@@ -16,7 +16,7 @@ pub fn numbers(version: &str) -> Option<[u32; 3]> {
 }
 
 /// Major and minor version, which is what policies are about.
-fn minor(version: &str) -> Option<(u32, u32)> {
+pub(crate) fn minor(version: &str) -> Option<(u32, u32)> {
     numbers(version).map(|[major, minor, _]| (major, minor))
 }
 
@@ -99,31 +99,6 @@ pub fn upgrade_complaint(from: &str, to: &str, own: &str, with_unstable: bool) -
         ));
     }
     control_plane_complaint(to, own)
-}
-
-/// API servers, by their mirror pods, that are too old to stand beside those of a version: all of a cluster must be within one
-/// minor version. Name of the node and version.
-pub fn api_servers_behind<'a>(pods: &'a Value, version: &str) -> Vec<(&'a str, &'a str)> {
-    let Some((_, wanted)) = minor(version) else {
-        return Vec::new();
-    };
-    api_servers(pods)
-        .filter(|(_, now)| minor(now).is_some_and(|(_, now)| now + 1 < wanted))
-        .collect()
-}
-
-/// API servers that are not of a version. Name of the node and version.
-pub fn api_servers_of_others<'a>(pods: &'a Value, version: &str) -> Vec<(&'a str, &'a str)> {
-    api_servers(pods).filter(|(_, now)| *now != version).collect()
-}
-
-fn api_servers(pods: &Value) -> impl Iterator<Item = (&str, &str)> {
-    let items = pods["items"].as_array().into_iter().flatten();
-    items.filter_map(|pod| {
-        let is_one = pod["metadata"]["labels"]["component"] == "kube-apiserver";
-        let node = pod["spec"]["nodeName"].as_str()?;
-        is_one.then_some((node, crate::upgrade::version(pod)?))
-    })
 }
 
 /// Nodes whose agents are too old for a version. Name and version.
@@ -219,26 +194,6 @@ mod tests {
 
     #[test]
     fn who_is_left_behind_is_named() {
-        let pod = |component: &str, node: &str, version: &str| {
-            json!({
-                "metadata": {"labels": {"component": component}},
-                "spec": {
-                    "nodeName": node,
-                    "containers": [{"image": format!("registry.k8s.io/{component}:{version}")}],
-                },
-            })
-        };
-        let pods = json!({"items": [
-            pod("kube-apiserver", "m1", "v1.36.0"),
-            pod("kube-apiserver", "m2", "v1.35.0"),
-            pod("kube-apiserver", "m3", "v1.34.0"),
-            pod("kube-scheduler", "m1", "v1.30.0"),
-        ]});
-        assert_eq!(listed(&api_servers_behind(&pods, "v1.36.0")), "m3 (v1.34.0)");
-        assert_eq!(
-            listed(&api_servers_of_others(&pods, "v1.36.0")),
-            "m2 (v1.35.0), m3 (v1.34.0)"
-        );
         let node = |name: &str, version: &str| json!({"metadata": {"name": name}, "status": {"nodeInfo": {"kubeletVersion": version}}});
         let nodes = json!({"items": [node("a", "v1.33.0"), node("b", "v1.32.9"), node("c", "?")]});
         assert_eq!(listed(&agents_too_old(&nodes, "v1.36.0")), "b (v1.32.9)");

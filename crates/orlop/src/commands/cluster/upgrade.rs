@@ -9,6 +9,7 @@ use crate::paths::Root;
 use anyhow::{Result, bail};
 use orlop_api::KUBERNETES_VERSION;
 use orlop_cluster::addons::{self, Addon};
+use orlop_cluster::api_servers::ApiServer;
 use orlop_cluster::certificates::Signer;
 use orlop_cluster::config::{self, ClusterConfig};
 use orlop_cluster::control_plane::{self, ControlPlane};
@@ -18,8 +19,8 @@ use orlop_cluster::layout::Layout;
 use orlop_cluster::manifests::InitialCluster;
 use orlop_cluster::patches::{self, Patches};
 use orlop_cluster::upgrade::{self, Progress, Step};
-use orlop_cluster::{api, expiration, files, kubelet, objects, preflight, versions};
-use serde_json::json;
+use orlop_cluster::{api, api_servers, expiration, files, kubelet, objects, preflight, versions};
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 const PODS: &str = "/api/v1/namespaces/kube-system/pods?labelSelector=tier%3Dcontrol-plane";
@@ -38,30 +39,58 @@ async fn plan(arguments: &AdminArgs) -> Result<()> {
     let client = administrator(arguments).await?;
     let cluster = configuration(&client).await?;
     let pods = api::get(&client, PODS).await?.unwrap_or_default();
+    let servers = api_servers::of(&client, &pods).await;
     let mut rows = vec![["COMPONENT", "NODE", "CURRENT", "TARGET"].map(str::to_owned)];
+    let mut notes = Vec::new();
     for pod in pods["items"].as_array().map(Vec::as_slice).unwrap_or_default() {
         let text = |pointer: &str| {
             pod.pointer(pointer)
-                .and_then(serde_json::Value::as_str)
+                .and_then(Value::as_str)
                 .unwrap_or("?")
                 .to_owned()
         };
-        let component = text("/metadata/labels/component");
-        let current = upgrade::version(pod).unwrap_or("?").to_owned();
+        let (component, node) = (text("/metadata/labels/component"), text("/spec/nodeName"));
+        let current = match current(pod, &component, &servers) {
+            Ok(version) => version,
+            Err(why) => {
+                notes.push(format!("{component} of {node}: {why}"));
+                "?".to_owned()
+            }
+        };
         let target = match component.as_str() {
             "etcd" => current.clone(),
             _ => KUBERNETES_VERSION.to_owned(),
         };
-        rows.push([component, text("/spec/nodeName"), current, target]);
+        rows.push([component, node, current, target]);
     }
     rows[1..].sort();
     println!("[upgrade] Cluster version: {}", cluster.kubernetes_version);
     println!("[upgrade] orlop version: {KUBERNETES_VERSION}\n");
     print!("{}", super::table(&rows));
+    notes.sort();
+    for note in notes {
+        println!("? {note}");
+    }
     println!(
         "\nYou can apply it on the first master with `orlop upgrade apply {KUBERNETES_VERSION}`, on the others with `orlop upgrade node`."
     );
     Ok(())
+}
+
+/// The version that a pod of the control plane runs; otherwise why it is not known.
+fn current(pod: &Value, component: &str, servers: &[ApiServer]) -> Result<String, String> {
+    let node = pod["spec"]["nodeName"].as_str();
+    let server = servers
+        .iter()
+        .find(|server| component == "kube-apiserver" && node == Some(server.node.as_str()));
+    if let Some(server) = server {
+        return server.version.clone();
+    }
+    let version = upgrade::version(pod).map(str::to_owned);
+    version.ok_or_else(|| {
+        let image = upgrade::image_of(pod).unwrap_or("image");
+        format!("version not known, for its {image} has none in its name")
+    })
 }
 
 async fn apply(arguments: &UpgradeApplyArgs) -> Result<()> {
@@ -92,10 +121,24 @@ async fn apply(arguments: &UpgradeApplyArgs) -> Result<()> {
     Ok(())
 }
 
-/// Refuses what would leave parts of the cluster further behind than they may be. `force`: says so only, of node agents.
+/// Refuses what would leave parts of the cluster further behind than they may be. `force`: says so only, of node agents, and
+/// of API servers whose version is not known.
 async fn may_be_left_behind(client: &kube::Client, version: &str, force: bool) -> Result<()> {
     let pods = api::get(client, PODS).await?.unwrap_or_default();
-    let behind = versions::api_servers_behind(&pods, version);
+    let servers = api_servers::of(client, &pods).await;
+    let unknown = api_servers::unknown(&servers);
+    match (unknown.is_empty(), force) {
+        (true, _) => {}
+        (false, true) => println!(
+            "[upgrade] WARNING: API servers may be too old for {version}: {}",
+            versions::listed(&unknown)
+        ),
+        (false, false) => bail!(
+            "nothing was changed, for API servers may be too old for {version}: {}; mend that, or give --force",
+            versions::listed(&unknown)
+        ),
+    }
+    let behind = api_servers::behind(&servers, version);
     if !behind.is_empty() {
         bail!(
             "nothing was changed, for API servers would be more than one minor version older than {version}: run `orlop upgrade node` first on {}",
@@ -165,7 +208,8 @@ async fn the_rest(
         patches,
         patience: step.timeout,
     };
-    upgrade_addons::upgrade(&root, client, &target, &pods).await
+    let servers = api_servers::of(client, &pods).await;
+    upgrade_addons::upgrade(&root, client, &target, &servers).await
 }
 
 /// Brings the agent's configuration up to what the cluster shares.

@@ -5,9 +5,10 @@ use anyhow::Result;
 use orlop_cluster::addons::Addon;
 use orlop_cluster::addons::upgrade::{Upgrade, is_right};
 use orlop_cluster::api;
+use orlop_cluster::api_servers::{self, ApiServer};
 use orlop_cluster::config::ClusterConfig;
 use orlop_cluster::patches::Patches;
-use orlop_cluster::versions::{api_servers_of_others, listed};
+use orlop_cluster::versions::listed;
 use orlop_cri::Remote;
 use serde_json::Value;
 use std::time::Duration;
@@ -22,10 +23,15 @@ pub struct Target<'a> {
 }
 
 /// Exchanges the images of add-ons that are not skipped, each for one that this node has or can pull: where no registry has
-/// it, the pods of every node would wait for it. `pods`: those of the control plane.
-pub async fn upgrade(root: &Root, client: &kube::Client, target: &Target<'_>, pods: &Value) -> Result<()> {
+/// it, the pods of every node would wait for it. `servers`: the cluster's API servers.
+pub async fn upgrade(
+    root: &Root,
+    client: &kube::Client,
+    target: &Target<'_>,
+    servers: &[ApiServer],
+) -> Result<()> {
     let cluster = target.cluster;
-    let behind = api_servers_of_others(pods, &cluster.kubernetes_version);
+    let behind = api_servers::of_others(servers, &cluster.kubernetes_version);
     if !behind.is_empty() {
         println!(
             "[addons] Add-ons are upgraded with the last master; there are still {}",
