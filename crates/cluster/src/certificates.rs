@@ -2,6 +2,7 @@
 use crate::ClusterError;
 use crate::config::{ClusterConfig, NodeConfig};
 use crate::endpoint::Endpoint;
+use crate::external;
 use crate::layout::Layout;
 use orlop_pki::{Authority, Identity, LeafRequest, TokenSigner, Usage};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -76,6 +77,11 @@ impl Wanted {
     /// `apiserver`, `etcd-server`: what it is called in listings.
     pub fn label(&self) -> String {
         self.file.replace('/', "-")
+    }
+
+    /// One of its files: `crt` or `key`.
+    pub fn path(&self, layout: &Layout, ending: &str) -> PathBuf {
+        layout.pki().join(format!("{}.{ending}", self.file))
     }
 }
 
@@ -166,27 +172,34 @@ fn apiserver(cluster: &ClusterConfig, node: &NodeConfig) -> Result<LeafRequest, 
     })
 }
 
-/// Tells, before anything is made, of authorities that [`ensure`] would fail for: those of which only half is there, or what is
-/// none.
-pub fn check(layout: &Layout) -> Result<(), ClusterError> {
+/// Tells, before anything is made, of what [`ensure`] would fail for: a key of an authority without its certificate, what is
+/// none, and what is missing of all that an authority would sign whose key is kept elsewhere.
+pub fn check(layout: &Layout, cluster: &ClusterConfig, node: &NodeConfig) -> Result<(), ClusterError> {
     for signer in Signer::ALL {
-        let (directory, name, _) = signer.place();
-        Authority::check(&layout.pki().join(directory), name)?;
+        if !signer.is_external(layout) {
+            let (directory, name, _) = signer.place();
+            Authority::check(&layout.pki().join(directory), name)?;
+        }
     }
-    Ok(())
+    external::check(layout, cluster, node)
 }
 
-/// Makes what is missing or ends soon: authorities, the key of service accounts, certificates.
+/// Makes what is missing or ends soon: authorities, the key of service accounts, certificates. What an authority signs whose
+/// key is kept elsewhere is left as it is.
 pub fn ensure(layout: &Layout, cluster: &ClusterConfig, node: &NodeConfig) -> Result<(), ClusterError> {
-    for signer in Signer::ALL {
+    external::check(layout, cluster, node)?;
+    let is_ours = |signer: Signer| !signer.is_external(layout);
+    for signer in Signer::ALL.into_iter().filter(|signer| is_ours(*signer)) {
         signer.ensure(layout)?;
     }
     TokenSigner::ensure(&layout.pki())?;
     for wanted in wanted(cluster, node)? {
-        wanted
-            .signer
-            .ensure(layout)?
-            .ensure_leaf_in(&layout.pki(), wanted.file, &wanted.request)?;
+        if is_ours(wanted.signer) {
+            wanted
+                .signer
+                .ensure(layout)?
+                .ensure_leaf_in(&layout.pki(), wanted.file, &wanted.request)?;
+        }
     }
     Ok(())
 }
@@ -240,14 +253,15 @@ mod tests {
     fn a_key_of_an_authority_without_its_certificate_is_told_of_before_anything_is_made() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
-        check(&layout).unwrap();
+        let checked = || check(&layout, &ClusterConfig::new("v1.36.0"), &node());
+        checked().unwrap();
         assert!(!layout.pki().exists());
         for signer in Signer::ALL {
             signer.ensure(&layout).unwrap();
-            check(&layout).unwrap();
+            checked().unwrap();
             let certificate = signer.certificate(&layout);
             std::fs::remove_file(&certificate).unwrap();
-            let error = check(&layout).unwrap_err().to_string();
+            let error = checked().unwrap_err().to_string();
             let missing = format!("{} is missing beside it", certificate.display());
             assert!(error.contains(&missing), "{error}");
             std::fs::remove_file(signer.key(&layout)).unwrap();

@@ -1,5 +1,5 @@
 //! The files of a control plane node, phase by phase; each phase can be run again.
-use crate::certificates;
+use crate::certificates::{self, Signer};
 use crate::config::{ClusterConfig, NodeConfig};
 use crate::files;
 use crate::given::Registration;
@@ -56,6 +56,7 @@ impl ControlPlane {
         let machine = Machine {
             root: self.layout.root(),
             ca_directories: &self.ca_directories,
+            has_key: !Signer::Cluster.is_external(&self.layout),
         };
         manifests::render(component, &self.cluster, &self.node, members, machine)
     }

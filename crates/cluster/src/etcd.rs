@@ -355,6 +355,7 @@ mod tests {
         let machine = Machine {
             root: Path::new("/srv"),
             ca_directories: &[],
+            has_key: true,
         };
         let cluster = ClusterConfig::new("v1.36.0");
         let manifest = render("etcd", &cluster, &node, &InitialCluster::default(), machine).unwrap();

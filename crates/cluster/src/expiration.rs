@@ -2,7 +2,7 @@
 use crate::certificates::{Signer, Wanted};
 use crate::config::{ClusterConfig, NodeConfig};
 use crate::layout::Layout;
-use crate::{ClusterError, certificates, files, kubeconfigs};
+use crate::{ClusterError, certificates, external, files, kubeconfigs};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
@@ -201,14 +201,15 @@ pub fn missing(
 }
 
 /// Signs certificates anew, however long the old ones would last: `which` is a name of the listing, or `all`. What they
-/// are for is read out of the old ones, so that no API server is needed, which may be what a certificate has ended for.
+/// are for is read out of the old ones, so that no API server is needed, which may be what a certificate has ended for. Those of
+/// authorities whose keys are kept elsewhere are not among all.
 pub fn renew(layout: &Layout, node: &NodeConfig, which: &str) -> Result<Vec<String>, ClusterError> {
     let is_meant = |name: &str| which == "all" || which == name;
     let mut renewed = Vec::new();
     for mut wanted in certificates::wanted(&ClusterConfig::new(""), node)? {
         let label = wanted.label();
-        let path = layout.pki().join(format!("{}.crt", wanted.file));
-        if !is_meant(&label) || !path.is_file() {
+        let path = wanted.path(layout, "crt");
+        if !is_meant(&label) || !path.is_file() || !external::may_sign(layout, wanted.signer, which)? {
             continue;
         }
         let unreadable =
@@ -221,7 +222,11 @@ pub fn renew(layout: &Layout, node: &NodeConfig, which: &str) -> Result<Vec<Stri
     for (name, identity, _) in kubeconfigs::wanted(node) {
         let label = format!("{name}.conf");
         let path = layout.kubeconfig(name);
-        if name == "kubelet" || !is_meant(&label) || !path.is_file() {
+        if name == "kubelet"
+            || !is_meant(&label)
+            || !path.is_file()
+            || !external::may_sign(layout, Signer::Cluster, which)?
+        {
             continue;
         }
         files::finish_rewrite(&path)?;
@@ -230,7 +235,8 @@ pub fn renew(layout: &Layout, node: &NodeConfig, which: &str) -> Result<Vec<Stri
         files::rewrite(&path, &text)?;
         renewed.push(label);
     }
-    if renewed.is_empty() {
+    let is_all_elsewhere = which == "all" && external::first(layout).is_some();
+    if renewed.is_empty() && !is_all_elsewhere {
         return Err(ClusterError::Configuration(format!(
             "{which} is no certificate of this node: `orlop certs check-expiration` lists them"
         )));
@@ -244,9 +250,8 @@ fn authority(layout: &Layout, signer: Signer) -> Result<Authority, ClusterError>
 
 fn sign(layout: &Layout, wanted: &Wanted) -> Result<(), ClusterError> {
     let leaf = authority(layout, wanted.signer)?.sign(&wanted.request)?;
-    let at = |ending: &str| layout.pki().join(format!("{}.{ending}", wanted.file));
-    files::write_private(&at("key"), &leaf.key)?;
-    files::write_public(&at("crt"), &leaf.certificate)
+    files::write_private(&wanted.path(layout, "key"), &leaf.key)?;
+    files::write_public(&wanted.path(layout, "crt"), &leaf.certificate)
 }
 
 #[cfg(test)]
@@ -394,5 +399,8 @@ mod tests {
             let is_etcds = ends.authority == "etcd-ca" || ends.name == "etcd-ca";
             assert_eq!(ends.is_external, is_etcds, "{}", ends.name);
         }
+        assert_eq!(renew(&layout, &node, "all").unwrap().len(), 5);
+        let error = renew(&layout, &node, "etcd-peer").unwrap_err().to_string();
+        assert!(error.contains("etcd/ca.key"), "{error}");
     }
 }

@@ -39,13 +39,17 @@ pub fn server(cluster: &ClusterConfig, node: &NodeConfig, local: bool) -> String
     }
 }
 
-/// Writes those of `names` that are missing or end soon.
+/// Writes those of `names` that are missing or end soon. Where the authority's key is kept elsewhere they are somebody's own,
+/// and [`crate::external::check`] tells of them.
 pub fn ensure(
     layout: &Layout,
     cluster: &ClusterConfig,
     node: &NodeConfig,
     names: &[&str],
 ) -> Result<(), ClusterError> {
+    if Signer::Cluster.is_external(layout) {
+        return Ok(());
+    }
     let authority = Signer::Cluster.ensure(layout)?;
     for (name, identity, local) in wanted(node) {
         if !names.contains(&name) {

@@ -7,6 +7,7 @@
 //!   making what is missing.
 //! - [`patches`]: what people lay over what is written.
 //! - [`addons`]: CoreDNS and kube-proxy.
+//! - [`external`]: authorities whose keys are kept elsewhere.
 //! - [`preflight`]: what stands in the way; [`pod_network`]: routes between the nodes' pods.
 //! - [`control_plane`]: the phases of a node; each can be run again.
 //! - [`discovery`], [`discovery_file`]: how a machine comes to trust a cluster; [`shared_certificates`]: what masters pass
@@ -31,6 +32,7 @@ mod error;
 pub mod etcd;
 mod etcd_anew;
 pub mod expiration;
+pub mod external;
 pub mod extras;
 pub mod files;
 pub mod given;

@@ -8,14 +8,19 @@ pub const PORT: u16 = 10257;
 
 pub(super) fn manifest(cluster: &ClusterConfig, machine: Machine<'_>) -> Value {
     let pki = |file: &str| format!("/etc/kubernetes/pki/{file}");
+    // With nothing, as kubeadm has it, nobody here signs certificates that nodes ask for.
+    let signing = |file: &str| match machine.has_key {
+        true => pki(file),
+        false => String::new(),
+    };
     let mut flags = vec![
         ("authentication-kubeconfig", KUBECONFIG.to_owned()),
         ("authorization-kubeconfig", KUBECONFIG.to_owned()),
         ("bind-address", "127.0.0.1".to_owned()),
         ("client-ca-file", pki("ca.crt")),
         ("cluster-name", cluster.cluster_name.clone()),
-        ("cluster-signing-cert-file", pki("ca.crt")),
-        ("cluster-signing-key-file", pki("ca.key")),
+        ("cluster-signing-cert-file", signing("ca.crt")),
+        ("cluster-signing-key-file", signing("ca.key")),
         ("controllers", "*,bootstrapsigner,tokencleaner".to_owned()),
         ("kubeconfig", KUBECONFIG.to_owned()),
         ("leader-elect", "true".to_owned()),

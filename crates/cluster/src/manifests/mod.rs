@@ -20,6 +20,8 @@ pub struct Machine<'a> {
     pub root: &'a Path,
     /// Which of [`CA_DIRECTORIES`] the machine has.
     pub ca_directories: &'a [&'a str],
+    /// The key of the cluster's authority is here.
+    pub has_key: bool,
 }
 
 /// The manifest of a component of [`crate::layout::COMPONENTS`].

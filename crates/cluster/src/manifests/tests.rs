@@ -22,8 +22,26 @@ fn rendered(component: &str, cluster: &ClusterConfig, members: &InitialCluster, 
     let machine = Machine {
         root: Path::new(root),
         ca_directories: &["/usr/share/ca-certificates"],
+        has_key: true,
     };
     render(component, cluster, &node(), members, machine).unwrap()
+}
+
+#[test]
+fn controllers_sign_only_where_the_authoritys_key_is() {
+    for (has_key, want) in [(true, "/etc/kubernetes/pki/ca.key"), (false, "")] {
+        let machine = Machine {
+            root: Path::new("/"),
+            ca_directories: &[],
+            has_key,
+        };
+        let component = "kube-controller-manager";
+        let members = InitialCluster::default();
+        let pod = render(component, &cluster(), &node(), &members, machine).unwrap();
+        let flag = format!("--cluster-signing-key-file={want}");
+        assert!(command(&pod).contains(&flag.as_str()), "{pod}");
+        assert!(command(&pod).contains(&"--root-ca-file=/etc/kubernetes/pki/ca.crt"));
+    }
 }
 
 fn plain(component: &str) -> Value {

@@ -4,6 +4,7 @@ use crate::cli::{AdminArgs, CertsArgs, CertsCommand, ListOutput, RootArg};
 use crate::paths::Root;
 use anyhow::Result;
 use jiff::Timestamp;
+use orlop_cluster::certificates::Signer;
 use orlop_cluster::expiration::{self, Ends};
 use orlop_cluster::shared_certificates::CertificateKey;
 
@@ -100,6 +101,16 @@ fn renew(root: &RootArg, which: &str) -> Result<()> {
     let node = this_master(&root)?;
     for name in expiration::renew(&layout(&root), &node, which)? {
         println!("certificate {name} renewed");
+    }
+    let elsewhere = Signer::ALL
+        .into_iter()
+        .filter(|signer| signer.is_external(&layout(&root)));
+    for signer in elsewhere.filter(|_| which == "all") {
+        println!(
+            "certificates of the authority {} stay as they are: there is no {}",
+            signer.label(),
+            signer.key(&layout(&root)).display()
+        );
     }
     println!("Every part presents them on its next connections; none needs a restart.");
     Ok(())

@@ -16,7 +16,7 @@ use orlop_cluster::preflight::{self, Complaint, Facts, Role};
 use orlop_cluster::shared_certificates::{self, CertificateKey, SECRET, TTL};
 use orlop_cluster::token::{Terms, Token};
 use orlop_cluster::wait;
-use orlop_cluster::{api, discovery, files, kubeconfigs, kubelet, objects, versions};
+use orlop_cluster::{api, discovery, external, files, kubeconfigs, kubelet, objects, versions};
 use std::time::Instant;
 
 /// Printed in the place of a secret.
@@ -57,7 +57,8 @@ pub async fn init(mut arguments: InitArgs) -> Result<()> {
             Some(Undo::begin(&host.root))
         }
     };
-    certificates::check(&layout(&host.root))?;
+    certificates::check(&layout(&host.root), &cluster, &host.node)?;
+    can_upload(&layout(&host.root), arguments.upload_certs)?;
     let shared = kubelet::configuration(&cluster)?;
     let rehearsed = host.control_plane(cluster.clone());
     rehearsed.rehearse(&shared, true)?;
@@ -81,6 +82,17 @@ pub async fn init(mut arguments: InitArgs) -> Result<()> {
         format!("cannot take back what was done; `orlop reset` can. It failed for: {error:#}")
     })?;
     made.context("no cluster was made, and this machine is as it was")
+}
+
+/// Masters cannot share the key of an authority that is kept elsewhere.
+fn can_upload(layout: &Layout, upload_certs: bool) -> Result<()> {
+    match external::first(layout) {
+        Some(signer) if upload_certs => bail!(
+            "--upload-certs is not possible, for there is no {}, which masters share: leave it out",
+            signer.key(layout).display()
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// What the cluster is to be made with, where no file says it.
@@ -115,6 +127,15 @@ async fn make(
 
     let plane = host.control_plane(cluster);
     println!("[certs] Using certificateDir folder {:?}", plane.layout.pki());
+    for signer in Signer::ALL
+        .into_iter()
+        .filter(|signer| signer.is_external(&plane.layout))
+    {
+        println!(
+            "[certs] Using existing {} keyless certificate authority",
+            signer.label()
+        );
+    }
     plane.certificates()?;
     println!(
         "[kubeconfig] Using kubeconfig folder {:?}",
@@ -199,6 +220,11 @@ fn preflight(host: &Host, cluster: &ClusterConfig, arguments: &InitArgs) -> Resu
     let mut facts = Facts::gather(&layout(&host.root), role, host.node.address, programs);
     let etcd = preflight::taken(vec![preflight::etcd_health(cluster)]);
     facts.ports_taken.extend(etcd);
+    // Nobody here could write it.
+    if Signer::Cluster.is_external(&layout(&host.root)) {
+        let own = layout(&host.root).kubeconfig("kubelet").display().to_string();
+        facts.present.retain(|path| *path != own);
+    }
     let mut complaints = preflight::complaints(&facts, &host.node.name, host.node.address);
     let versions = versions::init_complaints(&cluster.kubernetes_version, KUBERNETES_VERSION);
     complaints.extend(versions.into_iter().map(|(check, why)| Complaint::of(check, why)));
