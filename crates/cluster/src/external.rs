@@ -32,7 +32,7 @@ pub fn may_sign(layout: &Layout, signer: Signer, which: &str) -> Result<bool, Cl
         (false, _) => Ok(true),
         (true, "all") => Ok(false),
         (true, name) => Err(ClusterError::Configuration(format!(
-            "{name} cannot be signed here, for there is no {}: whoever has that key must sign it, then put it in its place",
+            "{name} cannot be signed here, for there is no {}: whoever has that key can",
             signer.key(layout).display()
         ))),
     }

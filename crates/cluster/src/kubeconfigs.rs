@@ -1,12 +1,16 @@
 //! The kubeconfigs of a node.
-use crate::ClusterError;
 use crate::certificates::{ADMINS, MASTERS, Signer};
 use crate::config::{ClusterConfig, NodeConfig};
 use crate::layout::Layout;
+use crate::{ClusterError, external};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use orlop_pki::{Identity, Kubeconfig, Leaf, LeafRequest, Usage};
+use orlop_pki::{Asking, Authority, CertificateRequest, Identity, Kubeconfig, Leaf, LeafRequest, Usage};
 use serde_json::{Value, json};
+use std::time::Duration;
+
+/// No authority lasts that long, which then says when its certificates end.
+const LIFETIME_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Name, identity, and whether it leads to the node's own API server rather than to all of them.
 pub fn wanted(node: &NodeConfig) -> [(&'static str, Identity, bool); 5] {
@@ -85,11 +89,38 @@ pub fn with_identity(name: &str, text: &str, leaf: &Leaf) -> Result<String, Clus
             reason: "it has no user".to_owned(),
         });
     };
-    *user = json!({
+    *user = credentials(leaf);
+    crate::yaml::write(&document)
+}
+
+/// What a kubeconfig has as its `user` who presents a certificate.
+fn credentials(leaf: &Leaf) -> Value {
+    json!({
         "client-certificate-data": STANDARD.encode(&leaf.certificate),
         "client-key-data": STANDARD.encode(&leaf.key),
-    });
-    crate::yaml::write(&document)
+    })
+}
+
+/// Credentials of a user of the cluster, who the authority on this node says that it is, for so long at most.
+///
+/// # Errors
+/// The authority's key is not here, or the identity cannot be put into a certificate.
+pub fn signed(layout: &Layout, identity: Identity, lifetime: Duration) -> Result<Value, ClusterError> {
+    let user = identity.user.clone();
+    external::may_sign(layout, Signer::Cluster, &format!("a certificate of {user}"))?;
+    if identity.groups.len() > 1 {
+        return Err(ClusterError::Configuration(format!(
+            "{user} would be in {}: at most one group can be put into a certificate",
+            identity.groups.join(" and ")
+        )));
+    }
+    let authority = Authority::open(&Signer::Cluster.certificate(layout), &Signer::Cluster.key(layout))?;
+    let asking = Asking::new(&request(identity), None)?;
+    let request = CertificateRequest::parse(asking.request()).ok_or_else(|| {
+        ClusterError::Configuration(format!("the name {user:?} cannot be put into a certificate"))
+    })?;
+    let certificate = authority.sign_request(&request, Usage::Client, lifetime.min(LIFETIME_MAX))?;
+    Ok(credentials(&asking.complete(certificate)?))
 }
 
 /// What everybody may read of the cluster: where it is and by whom its certificates are signed.
@@ -110,7 +141,11 @@ pub fn cluster_info(server: &str, authority: &str) -> Value {
 
 /// For a node that has no certificate yet. `user`: by what it is known until then.
 pub fn for_bootstrap(server: &str, authority: &str, cluster: &str, user: &Value) -> Value {
-    let name = "tls-bootstrap-token-user";
+    of_user(server, authority, cluster, "tls-bootstrap-token-user", user)
+}
+
+/// For somebody by a name, which only kubeconfigs know. `user`: by what the cluster knows who it is; `authority`: PEM.
+pub fn of_user(server: &str, authority: &str, cluster: &str, name: &str, user: &Value) -> Value {
     let context = format!("{name}@{cluster}");
     json!({
         "apiVersion": "v1",
@@ -129,7 +164,39 @@ pub fn for_bootstrap(server: &str, authority: &str, cluster: &str, user: &Value)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jiff::Timestamp;
     use std::net::IpAddr;
+
+    #[test]
+    fn another_user_is_signed_for_as_long_as_is_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        Signer::Cluster.ensure(&layout).unwrap();
+        let day = Duration::from_secs(24 * 3600);
+        let alice = Identity::new("alice", &["devs"]);
+        let user = signed(&layout, alice.clone(), day).unwrap();
+        let authority = crate::files::read(&Signer::Cluster.certificate(&layout)).unwrap();
+        let document = of_user("https://a:6443", &authority, "mine", "alice", &user);
+        assert_eq!(document["current-context"], "alice@mine");
+        let text = crate::yaml::write(&document).unwrap();
+        let certificate = crate::expiration::client_certificate(&text).unwrap();
+        assert_eq!(orlop_pki::identity_of(&certificate), Some(alice));
+        let left = orlop_pki::expires(&certificate)
+            .unwrap()
+            .duration_since(Timestamp::now());
+        assert!((86_000..=86_400).contains(&left.as_secs()), "{left:?}");
+
+        let both = Identity::new("alice", &["devs", "ops"]);
+        let error = signed(&layout, both, day).unwrap_err().to_string();
+        assert!(error.contains("devs and ops"), "{error}");
+        std::fs::remove_file(Signer::Cluster.key(&layout)).unwrap();
+        let error = signed(&layout, Identity::new("all", &[]), day).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("a certificate of all cannot be signed here")
+        );
+    }
 
     #[test]
     fn control_plane_parts_use_the_api_server_beside_them() {

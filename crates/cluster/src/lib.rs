@@ -7,7 +7,7 @@
 //!   making what is missing.
 //! - [`patches`]: what people lay over what is written.
 //! - [`addons`]: CoreDNS and kube-proxy.
-//! - [`external`]: authorities whose keys are kept elsewhere.
+//! - [`external`]: authorities whose keys are kept elsewhere; [`requests`]: what they are asked to sign.
 //! - [`preflight`]: what stands in the way; [`pod_network`]: routes between the nodes' pods.
 //! - [`control_plane`]: the phases of a node; each can be run again.
 //! - [`discovery`], [`discovery_file`]: how a machine comes to trust a cluster; [`shared_certificates`]: what masters pass
@@ -44,6 +44,7 @@ pub mod objects;
 pub mod patches;
 pub mod pod_network;
 pub mod preflight;
+pub mod requests;
 pub mod shared_certificates;
 #[cfg(test)]
 mod testing;

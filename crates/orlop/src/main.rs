@@ -95,6 +95,10 @@ fn run(cli: Cli) -> Result<()> {
         ),
         Command::Token(arguments) => run_to_end(&LogArgs::QUIET, commands::cluster::token::token(arguments)),
         Command::Certs(arguments) => run_to_end(&LogArgs::QUIET, commands::cluster::certs::certs(arguments)),
+        Command::Kubeconfig(arguments) => run_to_end(
+            &LogArgs::QUIET,
+            commands::cluster::kubeconfig::kubeconfig(arguments),
+        ),
         Command::Upgrade(arguments) => {
             run_to_end(&LogArgs::QUIET, commands::cluster::upgrade::upgrade(arguments))
         }

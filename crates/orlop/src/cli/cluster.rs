@@ -308,6 +308,21 @@ pub enum CertsCommand {
     },
     /// Print a new key for `init --certificate-key`.
     CertificateKey,
+    /// Make keys of all that a control plane needs, and requests to sign for who keeps the authorities' keys elsewhere:
+    /// NAME.key and NAME.csr, and kubeconfigs with NAME.conf.csr.
+    GenerateCsr {
+        #[command(flatten)]
+        root: RootArg,
+        /// File with an InitConfiguration or a ClusterConfiguration [default: as `init` without flags].
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Where those of certificates go [default: /etc/kubernetes/pki].
+        #[arg(long, value_name = "DIR")]
+        cert_dir: Option<PathBuf>,
+        /// Where kubeconfigs go [default: /etc/kubernetes].
+        #[arg(long, value_name = "DIR")]
+        kubeconfig_dir: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ mod etcd;
 mod hollow;
 mod inert;
 mod insight;
+mod kubeconfig;
 mod kubelet_flags;
 mod manifests;
 mod parts;
@@ -23,6 +24,7 @@ pub use controller_manager::ControllerManagerArgs;
 pub use etcd::{EtcdArgs, Retention, ServingTlsArgs, TlsVersion};
 pub use hollow::HollowArgs;
 pub use insight::{ClusterArgs, PlanArgs, Subject, WhyArgs};
+pub use kubeconfig::{KubeconfigArgs, KubeconfigCommand, KubeconfigUserArgs};
 pub use manifests::{CheckArgs, DoctorArgs, Goal, Output, StatusArgs, WaitArgs};
 pub use parts::{ApiServerArgs, FaceArgs, KubeletArgs, LeaderArgs, SchedulerArgs};
 pub use store::{
@@ -58,6 +60,8 @@ pub enum Command {
     Token(TokenArgs),
     /// Look after the certificates of a master.
     Certs(CertsArgs),
+    /// Make kubeconfigs.
+    Kubeconfig(KubeconfigArgs),
     /// Bring the control plane to another version.
     Upgrade(UpgradeArgs),
     /// Take this machine out of its cluster: everything that `init` or `join` made goes.

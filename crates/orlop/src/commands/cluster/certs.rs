@@ -1,4 +1,5 @@
 //! `orlop certs`: the certificates of a master.
+use super::settings::Settings;
 use super::{administrator, documents, init, layout, table, this_master};
 use crate::cli::{AdminArgs, CertsArgs, CertsCommand, ListOutput, RootArg};
 use crate::paths::Root;
@@ -6,6 +7,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use orlop_cluster::certificates::Signer;
 use orlop_cluster::expiration::{self, Ends};
+use orlop_cluster::requests;
 use orlop_cluster::shared_certificates::CertificateKey;
 
 pub async fn certs(arguments: CertsArgs) -> Result<()> {
@@ -18,6 +20,21 @@ pub async fn certs(arguments: CertsArgs) -> Result<()> {
         } => upload(&admin, certificate_key).await,
         CertsCommand::CertificateKey => {
             println!("{}", CertificateKey::generate()?);
+            Ok(())
+        }
+        CertsCommand::GenerateCsr {
+            root,
+            config,
+            cert_dir,
+            kubeconfig_dir,
+        } => {
+            let layout = layout(&Root::new(root.root.as_deref())?);
+            let pki = cert_dir.unwrap_or_else(|| layout.pki());
+            let directory = kubeconfig_dir.unwrap_or_else(|| layout.kubernetes());
+            let Settings { cluster, node } = Settings::of(config.as_deref())?;
+            for path in requests::generate(&cluster, &node, &pki, &directory)? {
+                println!("[certs] Wrote {}", path.display());
+            }
             Ok(())
         }
     }

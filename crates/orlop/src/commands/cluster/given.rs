@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Reads a file, if there is one.
-fn read(path: Option<&Path>) -> Result<Given> {
+pub fn read(path: Option<&Path>) -> Result<Given> {
     let Some(path) = path else {
         return Ok(Given::default());
     };

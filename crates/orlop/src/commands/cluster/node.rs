@@ -116,7 +116,7 @@ pub fn patches(directory: Option<&Path>) -> Result<Patches> {
 }
 
 /// The address by which other machines reach this one.
-fn own_address(name: &str) -> Result<IpAddr> {
+pub fn own_address(name: &str) -> Result<IpAddr> {
     orlop_kubelet::node::addresses(&[], name)
         .into_iter()
         .find(|address| !address.is_loopback())
