@@ -5,8 +5,8 @@
 //!   added to its components, what a file of kubeadm's says of all this, where a node keeps its files.
 //! - [`manifests`], [`kubelet`], [`objects`], [`kubeconfigs`], [`certificates`], [`token`]: what is written (pure), and
 //!   making what is missing.
-//! - [`patches`]: what people lay over what is written.
-//! - [`addons`]: CoreDNS and kube-proxy.
+//! - [`patches`]: what people lay over what is written; [`defaults`]: what they begin with.
+//! - [`addons`]: CoreDNS and kube-proxy; [`images`]: those of them and of masters.
 //! - [`external`]: authorities whose keys are kept elsewhere; [`requests`]: what they are asked to sign.
 //! - [`preflight`]: what stands in the way; [`pod_network`]: routes between the nodes' pods.
 //! - [`control_plane`]: the phases of a node; each can be run again.
@@ -25,6 +25,7 @@ pub mod api_servers;
 pub mod certificates;
 pub mod config;
 pub mod control_plane;
+pub mod defaults;
 pub mod discovery;
 pub mod discovery_file;
 pub mod endpoint;
@@ -36,6 +37,7 @@ pub mod external;
 pub mod extras;
 pub mod files;
 pub mod given;
+pub mod images;
 pub mod kubeconfigs;
 pub mod kubelet;
 pub mod layout;

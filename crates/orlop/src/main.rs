@@ -95,6 +95,9 @@ fn run(cli: Cli) -> Result<()> {
         ),
         Command::Token(arguments) => run_to_end(&LogArgs::QUIET, commands::cluster::token::token(arguments)),
         Command::Certs(arguments) => run_to_end(&LogArgs::QUIET, commands::cluster::certs::certs(arguments)),
+        Command::Config(arguments) => {
+            run_to_end(&LogArgs::QUIET, commands::cluster::config::config(arguments))
+        }
         Command::Kubeconfig(arguments) => run_to_end(
             &LogArgs::QUIET,
             commands::cluster::kubeconfig::kubeconfig(arguments),

@@ -79,6 +79,18 @@ pub fn load_with(file: Option<&Path>, drop_ins: Option<&Path>, given: &Value) ->
     })
 }
 
+/// Reads a document that lies in no file of its own; `name`: what errors and warnings call it.
+pub fn of_document(name: &Path, document: &Value) -> Result<Loaded, ConfigError> {
+    let mut document = document.clone();
+    drop_zeros(&mut document);
+    let mut warnings = Vec::new();
+    let configuration = decode(name, document, &mut warnings)?;
+    Ok(Loaded {
+        configuration,
+        warnings,
+    })
+}
+
 fn conf_files(directory: &Path, files: &mut Vec<PathBuf>) -> Result<(), ConfigError> {
     let read = |source| ConfigError::Read {
         file: directory.to_path_buf(),

@@ -25,5 +25,5 @@ pub use access::{
 pub use configz::configz;
 pub use dead_containers::DeadContainers;
 pub use go_duration::GoDuration;
-pub use load::{ConfigError, Loaded, load, load_with};
+pub use load::{ConfigError, Loaded, load, load_with, of_document};
 pub use types::*;

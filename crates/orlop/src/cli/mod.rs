@@ -2,6 +2,7 @@
 mod audit;
 mod authentication;
 mod cluster;
+mod config;
 mod controller_manager;
 mod dead_containers;
 mod etcd;
@@ -20,6 +21,7 @@ pub use cluster::{
     ResetArgs, TokenArgs, TokenCommand, TokenCreateArgs, UpgradeApplyArgs, UpgradeArgs, UpgradeCommand,
     UpgradeStepArgs,
 };
+pub use config::{ConfigArgs, ConfigCommand, ConfigImages, ConfigImagesArgs, ConfigPrint};
 pub use controller_manager::ControllerManagerArgs;
 pub use etcd::{EtcdArgs, Retention, ServingTlsArgs, TlsVersion};
 pub use hollow::HollowArgs;
@@ -60,6 +62,8 @@ pub enum Command {
     Token(TokenArgs),
     /// Look after the certificates of a master.
     Certs(CertsArgs),
+    /// Print and check configuration files of clusters.
+    Config(ConfigArgs),
     /// Make kubeconfigs.
     Kubeconfig(KubeconfigArgs),
     /// Bring the control plane to another version.

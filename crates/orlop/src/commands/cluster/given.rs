@@ -96,17 +96,7 @@ pub fn of_join(arguments: &mut JoinArgs) -> Result<Given> {
 pub fn tokens(arguments: &InitArgs, given: &[GivenToken]) -> Result<Vec<(Token, Terms)>> {
     let mut tokens = Vec::new();
     for token in given {
-        let usual = usual(token.ttl.unwrap_or(arguments.token_ttl))?;
-        let terms = Terms {
-            usages: token.usages.clone(),
-            groups: token.groups.clone(),
-            description: token.description.clone().unwrap_or(usual.description),
-            ..usual
-        };
-        terms
-            .check()
-            .with_context(|| format!("the configuration file: token {}", token.token.id))?;
-        tokens.push((token.token.clone(), terms));
+        tokens.push((token.token.clone(), checked(token, arguments.token_ttl)?));
     }
     if tokens.is_empty() {
         let token = match &arguments.token {
@@ -116,6 +106,21 @@ pub fn tokens(arguments: &InitArgs, given: &[GivenToken]) -> Result<Vec<(Token, 
         tokens.push((token, usual(arguments.token_ttl)?));
     }
     Ok(tokens)
+}
+
+/// The terms of a file's token, if it can have them; `ttl`: how long it lasts unless it says so.
+pub fn checked(token: &GivenToken, ttl: Duration) -> Result<Terms> {
+    let usual = usual(token.ttl.unwrap_or(ttl))?;
+    let terms = Terms {
+        usages: token.usages.clone(),
+        groups: token.groups.clone(),
+        description: token.description.clone().unwrap_or(usual.description),
+        ..usual
+    };
+    terms
+        .check()
+        .with_context(|| format!("the configuration file: token {}", token.token.id))?;
+    Ok(terms)
 }
 
 fn usual(ttl: Duration) -> Result<Terms> {

@@ -2,6 +2,7 @@
 //! order and told.
 mod addons;
 pub mod certs;
+pub mod config;
 mod expiry;
 mod given;
 pub mod init;

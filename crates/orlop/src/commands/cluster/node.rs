@@ -30,7 +30,7 @@ pub const PROGRAMS: [&str; 3] = ["containerd", "runc", "iptables"];
 /// A runtime that somebody else runs must be there.
 const RUNTIME_PATIENCE: Duration = Duration::from_secs(3);
 /// The etcd that is pulled where no image of one is present.
-const ETCD_TAG: &str = "3.6.8-0";
+pub const ETCD_TAG: &str = "3.6.8-0";
 
 /// The machine under a node.
 pub struct Host {
