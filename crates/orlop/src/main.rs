@@ -83,6 +83,9 @@ fn run(cli: Cli) -> Result<()> {
         Command::Store(arguments) => run_to_end(&arguments.command.log(), commands::store::store(arguments)),
         Command::Down(arguments) => run_to_end(&LogArgs::QUIET, commands::down::down(arguments)),
         Command::Up(arguments) if arguments.detach => {
+            if commands::cluster::is_member(&arguments.root)? {
+                commands::cluster::member::mention(&arguments)?;
+            }
             detach::detach(&Root::new(arguments.root.root.as_deref())?)
         }
         Command::Init(arguments) => run_to_end(

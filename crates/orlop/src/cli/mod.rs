@@ -14,6 +14,7 @@ mod kubelet_flags;
 mod manifests;
 mod parts;
 mod store;
+mod up;
 mod upstream;
 
 pub use cluster::{
@@ -33,10 +34,10 @@ pub use store::{
     BackupArgs, CompactArgs, EtcdTlsArgs, MigrateArgs, RepairArgs, RestoreArgs, ServeArgs, StoreArgs,
     StoreCommand, StoreDirArgs,
 };
+pub use up::UpArgs;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::{OsStr, OsString};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 /// Kubernetes for what runs on every node: static pods, mirror pods and DaemonSets in one binary.
@@ -127,45 +128,6 @@ pub struct RootArg {
     /// Directory that prefixes every default path, so that several nodes live side by side.
     #[arg(long, value_name = "DIR", env = "ORLOP_ROOT")]
     pub root: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-pub struct UpArgs {
-    #[command(flatten)]
-    pub root: RootArg,
-    /// Name of the Node object [default: the host name in lower case].
-    #[arg(long, value_name = "NAME")]
-    pub node_name: Option<String>,
-    /// Let static pods use ConfigMaps and Secrets that lie as manifests in this directory, or beside them in their own
-    /// [default: as the kubelet configuration says].
-    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = crate::paths::STATIC_OBJECTS)]
-    pub static_objects: Option<PathBuf>,
-    /// Address that the API server listens on.
-    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
-    pub bind_address: IpAddr,
-    /// Port that the API server listens on.
-    #[arg(long, value_name = "PORT", default_value_t = 6443)]
-    pub secure_port: u16,
-    /// Port of the controllers' `/healthz` and `/metrics`; 0 turns it off.
-    #[arg(long, value_name = "PORT", default_value_t = 10257)]
-    pub controller_manager_port: u16,
-    /// Port of the scheduler's `/healthz` and `/metrics`; 0 turns it off.
-    #[arg(long, value_name = "PORT", default_value_t = 10259)]
-    pub scheduler_port: u16,
-    /// KubeletConfiguration of the node agent [default: /var/lib/kubelet/config.yaml if it is there].
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// CRI socket of a runtime to use instead of the managed containerd.
-    #[arg(long, value_name = "ENDPOINT")]
-    pub container_runtime_endpoint: Option<String>,
-    /// Directory of OCI archives (`*.tar`) to import [default: /var/lib/orlop/images].
-    #[arg(long, value_name = "DIR")]
-    pub images: Option<PathBuf>,
-    /// Start in the background and return when the node serves.
-    #[arg(long)]
-    pub detach: bool,
-    #[command(flatten)]
-    pub log: LogArgs,
 }
 
 #[derive(Debug, Args)]
@@ -315,7 +277,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Unpar
     }
     let matches = command.try_get_matches_from(arguments)?;
     inert::note(&matches);
-    Ok(Cli::from_arg_matches(&matches)?)
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    if let (Command::Up(up), Some(given)) = (&mut cli.command, matches.subcommand_matches("up")) {
+        up.note(given);
+    }
+    Ok(cli)
 }
 
 /// Says which flags were given that have no effect.

@@ -5,9 +5,11 @@ use crate::commands::agent::node_name;
 use crate::commands::kubelet;
 use crate::commands::up::{self, Runtime};
 use crate::lock::NodeLock;
+use crate::logging;
 use crate::paths::Root;
 use crate::signals;
 use anyhow::{Context, Result, bail};
+use orlop_cluster::layout::Layout;
 use orlop_cluster::{files, kubelet as agent, yaml};
 use std::ffi::OsString;
 use std::time::Duration;
@@ -16,7 +18,28 @@ use tokio::task::JoinSet;
 /// How long the parts may take to end in order.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Says which flags were given that count for nothing here.
+pub fn mention(arguments: &UpArgs) -> Result<()> {
+    let root = Root::new(arguments.root.root.as_deref())?;
+    if let Some(notice) = notice(&layout(&root), &arguments.of_no_member) {
+        logging::tell(&notice);
+    }
+    Ok(())
+}
+
+fn notice(layout: &Layout, flags: &[String]) -> Option<String> {
+    (!flags.is_empty()).then(|| {
+        format!(
+            "without effect, for this node is a member of a cluster and follows {} and {}: {}",
+            layout.kubelet_config().display(),
+            layout.kubelet_flags().display(),
+            flags.join(", ")
+        )
+    })
+}
+
 pub async fn run(arguments: UpArgs) -> Result<()> {
+    mention(&arguments)?;
     let root = Root::new(arguments.root.root.as_deref())?;
     let _lock = NodeLock::take(&root.pid_file())?;
     let shutdown = signals::shutdown_token()?;
@@ -91,6 +114,21 @@ fn kubelet_arguments(root: &Root, endpoint: &str, flags: &str) -> Result<Kubelet
 mod tests {
     use super::*;
     use std::path::Path;
+
+    #[test]
+    fn flags_without_effect_are_told_with_what_counts_instead() {
+        let layout = Layout::new(Path::new("/srv/n1"));
+        assert_eq!(notice(&layout, &[]), None);
+        let flags = ["--secure-port", "--config"].map(str::to_owned);
+        let notice = notice(&layout, &flags).unwrap();
+        assert!(
+            notice.contains(
+                "/srv/n1/var/lib/kubelet/config.yaml and /srv/n1/var/lib/kubelet/kubeadm-flags.env"
+            ),
+            "{notice}"
+        );
+        assert!(notice.ends_with(": --secure-port, --config"), "{notice}");
+    }
 
     #[test]
     fn the_agent_is_started_as_kubeadms_unit_starts_it() {
