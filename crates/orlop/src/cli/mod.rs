@@ -69,7 +69,7 @@ pub enum Command {
     Kubeconfig(KubeconfigArgs),
     /// Bring the control plane to another version.
     Upgrade(UpgradeArgs),
-    /// Take this machine out of its cluster: everything that `init` or `join` made goes.
+    /// Take this machine out of its cluster: everything that `init` or `join` made goes. A node of its own keeps its store.
     Reset(ResetArgs),
     /// Run the node agent alone, with or without an API server.
     Kubelet(KubeletArgs),

@@ -16,7 +16,8 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub async fn reset(arguments: ResetArgs) -> Result<()> {
     let root = Root::new(arguments.root.root.as_deref())?;
-    if !arguments.force && !confirmed()? {
+    let node = Node::of(&root);
+    if !arguments.force && !confirmed(node)? {
         anyhow::bail!("nothing was changed");
     }
     let etcd = Etcd::of(&layout(&root))?;
@@ -43,13 +44,69 @@ pub async fn reset(arguments: ResetArgs) -> Result<()> {
     undo::remove_all(&root, files.as_deref(), |path| {
         println!("[reset] Deleting {}", path.display());
     })?;
-    println!("[reset] The Node object stays in the cluster: kubectl delete node removes it");
+    for line in node.left(&root) {
+        println!("[reset] {line}");
+    }
     Ok(())
 }
 
-fn confirmed() -> Result<bool> {
+/// What the machine is before it is reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Node {
+    /// Of a cluster, or on the way to be one.
+    Member,
+    /// One that `orlop up` made by itself, which has its own store.
+    Alone,
+}
+
+impl Node {
+    fn of(root: &Root) -> Self {
+        let layout = layout(root);
+        let of_members = [
+            layout.kubelet_flags(),
+            layout.init_begun(),
+            layout.kubeconfig("bootstrap-kubelet"),
+        ];
+        match root.store().exists() && !of_members.iter().any(|path| path.exists()) {
+            true => Self::Alone,
+            false => Self::Member,
+        }
+    }
+
+    /// What is going to be deleted.
+    fn going(self) -> &'static str {
+        match self {
+            Self::Member => {
+                "Everything that `orlop init` or `orlop join` made on this machine will be deleted."
+            }
+            Self::Alone => {
+                "This node is no member of a cluster. Its certificates, its kubeconfigs, the manifests of its static pods and all of its pods will be deleted; its store stays."
+            }
+        }
+    }
+
+    /// What is left afterwards, and how to remove it.
+    fn left(self, root: &Root) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self == Self::Member {
+            lines.push("The Node object stays in the cluster: kubectl delete node removes it".to_owned());
+        }
+        // Also of a time before it was a member.
+        let store = root.store();
+        if store.exists() {
+            lines.push(format!(
+                "The store of a node that `orlop up` ran here stays, with all its objects, and the next one has them again: `rm -r {}` removes them",
+                store.display()
+            ));
+        }
+        lines
+    }
+}
+
+fn confirmed(node: Node) -> Result<bool> {
     print!(
-        "[reset] Everything that `orlop init` or `orlop join` made on this machine will be deleted. Are you sure you want to proceed? [y/N]: "
+        "[reset] {} Are you sure you want to proceed? [y/N]: ",
+        node.going()
     );
     std::io::stdout().flush()?;
     let mut answer = String::new();
@@ -121,6 +178,26 @@ async fn leave_etcd(root: &Root, etcd: &Etcd) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stays_of_a_node_of_its_own_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::new(Some(directory.path())).unwrap();
+        assert_eq!(Node::of(&root), Node::Member, "what is there of one");
+        assert_eq!(Node::Member.left(&root).len(), 1);
+        std::fs::create_dir_all(root.store()).unwrap();
+        assert_eq!(Node::of(&root), Node::Alone);
+        let left = Node::Alone.left(&root);
+        let removes = format!("`rm -r {}` removes them", root.store().display());
+        assert!(left.len() == 1 && left[0].ends_with(&removes), "{left:?}");
+        // It became a member afterwards, or was about to.
+        for path in [layout(&root).init_begun(), layout(&root).kubelet_flags()] {
+            files::write_private(&path, "").unwrap();
+            assert_eq!(Node::of(&root), Node::Member);
+            files::remove(&path).unwrap();
+        }
+        assert_eq!(Node::Member.left(&root).len(), 2);
+    }
 
     /// Until its files are removed, they are known for those of a member of this node.
     #[test]
