@@ -1,11 +1,11 @@
 //! The certificate authority of a cluster, which signs leaves.
 use crate::files::{self, Secrecy};
-use crate::leaf::{Leaf, LeafRequest, Usage, holder};
-use crate::{AUTHORITY_VALIDITY_YEARS, LEAF_VALIDITY_DAYS, PkiError, RENEW_BEFORE_DAYS, error, private_key};
+use crate::leaf::{Leaf, LeafRequest};
+use crate::{AUTHORITY_VALIDITY_YEARS, PkiError, RENEW_BEFORE_DAYS, error, private_key};
 use jiff::{ToSpan, civil::Date, tz::TimeZone};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
 };
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use std::net::IpAddr;
@@ -152,50 +152,6 @@ impl Authority {
         &self.certificate
     }
 
-    /// Signs a leaf without storing it.
-    pub fn sign(&self, request: &LeafRequest) -> Result<Leaf, PkiError> {
-        let fail = |reason: rcgen::Error| PkiError::Signing {
-            name: request.identity.user.clone(),
-            reason: reason.to_string(),
-        };
-        if request.identity.groups.len() > 1 {
-            // The certificate library keeps one organisation; dropping a group silently would
-            // sign away rights or give too few.
-            return Err(PkiError::Signing {
-                name: request.identity.user.clone(),
-                reason: "at most one group can be put into a certificate".to_owned(),
-            });
-        }
-        let mut params = holder(request).map_err(fail)?;
-        params.key_usages = vec![
-            KeyUsagePurpose::DigitalSignature,
-            KeyUsagePurpose::KeyEncipherment,
-        ];
-        params.extended_key_usages = match request.usage {
-            Usage::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
-            Usage::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
-            Usage::ServerAndClient => {
-                vec![
-                    ExtendedKeyUsagePurpose::ServerAuth,
-                    ExtendedKeyUsagePurpose::ClientAuth,
-                ]
-            }
-        };
-        params.use_authority_key_identifier_extension = true;
-        let today = today();
-        set_validity(
-            &mut params,
-            today,
-            today.saturating_add(LEAF_VALIDITY_DAYS.days()),
-        );
-        let key = KeyPair::generate().map_err(fail)?;
-        let certificate = params.signed_by(&key, &self.issuer).map_err(fail)?;
-        Ok(Leaf {
-            certificate: certificate.pem(),
-            key: key.serialize_pem(),
-        })
-    }
-
     /// The leaf `<name>.crt`/`<name>.key` of the authority's directory, signed anew if it is
     /// missing, was signed by another authority, ends soon, or doesn't cover the request.
     pub fn ensure_leaf(&self, name: &str, request: &LeafRequest) -> Result<Leaf, PkiError> {
@@ -331,12 +287,12 @@ fn create(common_name: &str) -> Result<(String, String), PkiError> {
     Ok((certificate.pem(), key.serialize_pem()))
 }
 
-fn today() -> Date {
+pub(crate) fn today() -> Date {
     jiff::Timestamp::now().to_zoned(TimeZone::UTC).date()
 }
 
 /// Valid from the day before `from`: clocks of joining machines may lag a little.
-fn set_validity(params: &mut CertificateParams, from: Date, until: Date) {
+pub(crate) fn set_validity(params: &mut CertificateParams, from: Date, until: Date) {
     let moment = |date: Date| {
         rcgen::date_time_ymd(
             i32::from(date.year()),
@@ -351,7 +307,7 @@ fn set_validity(params: &mut CertificateParams, from: Date, until: Date) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Identity;
+    use crate::{Identity, Usage};
 
     fn server() -> LeafRequest {
         LeafRequest {

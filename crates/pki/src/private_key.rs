@@ -17,7 +17,7 @@ const P384: [u8; 18] = [
     0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00,
     0x22,
 ];
-const SEQUENCE: u8 = 0x30;
+pub const SEQUENCE: u8 = 0x30;
 const OCTET_STRING: u8 = 0x04;
 /// A SEC1 key of P-256 with its public point is shorter than this, one of P-384 longer.
 const P256_BYTES_MAX: usize = 140;
@@ -44,7 +44,8 @@ fn wrapped(algorithm: &[u8], key: &[u8]) -> Vec<u8> {
     tagged(SEQUENCE, &inner)
 }
 
-fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
+/// A DER element.
+pub fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len();
     let mut bytes = vec![tag];
     match u8::try_from(length) {

@@ -52,6 +52,19 @@ impl CertificateRequest {
 }
 
 impl Authority {
+    /// From when until when something is valid that is signed now: what outlives its authority counts no longer than that.
+    ///
+    /// # Errors
+    /// The authority has ended.
+    pub(crate) fn period(&self, lifetime: Duration) -> Result<(SystemTime, SystemTime), String> {
+        let now = SystemTime::now();
+        let end = self.end().ok_or("the authority cannot be read")?;
+        if end <= now {
+            return Err("the authority's own certificate has ended".to_owned());
+        }
+        Ok((now - BACKDATED, (now + lifetime).min(end)))
+    }
+
     /// Signs what a request asks for, for `usage` and as long as `lifetime`; the certificate, PEM.
     pub fn sign_request(
         &self,
@@ -85,16 +98,9 @@ impl Authority {
             ],
         };
         params.use_authority_key_identifier_extension = true;
-        let now = SystemTime::now();
-        // What outlives its authority counts no longer than that.
-        let end = self
-            .end()
-            .ok_or_else(|| fail("the authority cannot be read".to_owned()))?;
-        if end <= now {
-            return Err(fail("the authority's own certificate has ended".to_owned()));
-        }
-        params.not_before = (now - BACKDATED).into();
-        params.not_after = (now + lifetime).min(end).into();
+        let (from, until) = self.period(lifetime).map_err(fail)?;
+        params.not_before = from.into();
+        params.not_after = until.into();
         let certificate = parsed
             .signed_by(self.issuer())
             .map_err(|error| fail(error.to_string()))?;

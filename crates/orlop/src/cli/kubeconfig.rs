@@ -24,8 +24,8 @@ pub struct KubeconfigUserArgs {
     /// Name of the user, as whom the certificate speaks.
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub client_name: String,
-    /// Group that the certificate is of.
-    #[arg(long, value_name = "GROUP", value_delimiter = ',')]
+    /// Groups that the certificate is of, comma-separated.
+    #[arg(long, value_name = "GROUPS", value_delimiter = ',')]
     pub org: Vec<String>,
     /// Token that the cluster knows the user by, in the place of a certificate.
     #[arg(long, value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new())]

@@ -93,7 +93,11 @@ mod tests {
         assert_eq!(by_token["users"][0]["user"], json!({"token": "abc"}));
         assert_eq!(by_token["clusters"][0]["cluster"]["server"], "https://a:6443");
         assert_eq!(by_token["current-context"], "alice@mine");
-        let signed = printed(dir.path(), "--client-name=alice --org=devs --validity-period=1h").unwrap();
+        let signed = printed(
+            dir.path(),
+            "--client-name=alice --org=devs,ops --validity-period=1h",
+        )
+        .unwrap();
         assert!(signed["users"][0]["user"]["client-certificate-data"].is_string());
         let error = printed(dir.path(), "--client-name=alice --validity-period=0s").unwrap_err();
         assert!(error.to_string().contains("--validity-period"), "{error}");
