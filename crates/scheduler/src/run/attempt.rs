@@ -71,14 +71,13 @@ impl Scheduler {
         let Some(key) = self.state().queue.next(Instant::now()) else {
             return false;
         };
-        let pod = self.pods.store().get(&key);
-        if let Some(pod) = &pod
+        // Where the queue doesn't know yet that the pod is gone, placed, or another one, that is about to be told of, and
+        // is no reason to forget anything: who came meanwhile would be forgotten.
+        if let Some(pod) = self.pods.store().get(&key)
             && let PodView::Pending(pending) = &pod.object
             && let Some((profile, _)) = self.profiles.get(&*pending.scheduler)
         {
-            self.attempt(pod, pending, profile).await;
-        } else {
-            self.state().queue.forget(&key);
+            self.attempt(&pod, pending, profile).await;
         }
         true
     }
@@ -123,6 +122,10 @@ impl Scheduler {
     ) -> Option<Settled> {
         let key = &pod.key;
         let mut state = self.state();
+        if !state.queue.has(key, &pod.uid) {
+            // It is gone, or another one of its name, which is tried by itself: it takes nothing from any node.
+            return None;
+        }
         if state.cluster.has_place(key) {
             // It changed while it was being bound; what comes of that brings it back if need be.
             return None;
@@ -368,3 +371,6 @@ impl Scheduler {
         met
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -173,7 +173,7 @@ mod tests {
         let (waits, now) = (ObjectKey::new("ns", "waits"), Instant::now());
         {
             let mut state = scheduler.state();
-            state.queue.put(&waits, 0, None, true, now);
+            state.queue.put(&waits, &"u".into(), 0, None, true, now);
             assert_eq!(state.queue.next(now).as_ref(), Some(&waits));
             state.queue.unschedulable(&waits, now);
             assert_eq!(state.queue.lengths().waiting, 1);

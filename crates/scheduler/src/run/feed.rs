@@ -92,9 +92,14 @@ impl Scheduler {
                 let minds = pending.traits.minds_company()
                     || !pending.claims.is_empty()
                     || rules.is_some_and(|rules| rules.minds_copies(pending));
-                state
-                    .queue
-                    .put(key, pending.priority(), pending.confined_to.clone(), minds, now);
+                state.queue.put(
+                    key,
+                    &change.latest().uid,
+                    pending.priority(),
+                    pending.confined_to.clone(),
+                    minds,
+                    now,
+                );
             }
         } else {
             state.queue.forget(key);
@@ -219,7 +224,9 @@ mod tests {
             let mut state = scheduler.state();
             let holder = pending(json!({"containers": []})).holder("u".into());
             state.cluster.hold(&moved, &"a".into(), holder);
-            state.queue.put(&waits, 0, Some(vec!["a".into()]), false, now);
+            state
+                .queue
+                .put(&waits, &"u".into(), 0, Some(vec!["a".into()]), false, now);
             assert_eq!(state.queue.next(now).as_ref(), Some(&waits));
             state.queue.unschedulable(&waits, now);
         }

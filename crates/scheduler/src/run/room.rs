@@ -98,7 +98,7 @@ mod tests {
                 gated: HashSet::new(),
             };
             assert!(!state.nominate(&first, on("a"), start));
-            state.queue.put(&other, 0, None, false, start);
+            state.queue.put(&other, &"u".into(), 0, None, false, start);
             assert_eq!(state.queue.next(start).as_ref(), Some(&other));
             state.queue.unschedulable(&other, start);
             let is_free = change(&mut state);
@@ -124,7 +124,9 @@ mod tests {
                 gated: HashSet::new(),
             };
             hold(&mut state.cluster, "there", "b", 0, 1);
-            state.queue.put(&pinned, 0, Some(vec!["a".into()]), minds, start);
+            state
+                .queue
+                .put(&pinned, &"u".into(), 0, Some(vec!["a".into()]), minds, start);
             assert_eq!(state.queue.next(start).as_ref(), Some(&pinned));
             state.queue.unschedulable(&pinned, start);
             change(&mut state);

@@ -28,6 +28,8 @@ pub const WAIT_MAX: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
 struct Waiter {
+    /// Tells it from another pod of its name.
+    uid: Arc<str>,
     priority: i32,
     arrival: u64,
     since: Instant,
@@ -140,12 +142,13 @@ impl Queue {
     pub fn put(
         &mut self,
         pod: &ObjectKey,
+        uid: &Arc<str>,
         priority: i32,
         confined_to: Option<Vec<Arc<str>>>,
         minds_company: bool,
         now: Instant,
     ) {
-        let known = self.remove(pod);
+        let known = self.remove(pod).filter(|known| known.uid == *uid);
         self.arrivals += 1;
         let waiter = match known {
             Some(known) => Waiter {
@@ -154,6 +157,7 @@ impl Queue {
                 ..known
             },
             None => Waiter {
+                uid: uid.clone(),
                 priority,
                 arrival: self.arrivals,
                 since: now,
@@ -176,6 +180,11 @@ impl Queue {
             State::BackingOff(due)
         };
         self.set(pod, state);
+    }
+
+    /// Whether it is this pod that waits, and no other one of its name.
+    pub fn has(&self, pod: &ObjectKey, uid: &str) -> bool {
+        self.waiters.get(pod).is_some_and(|waiter| *waiter.uid == *uid)
     }
 
     /// A pod no longer waits.

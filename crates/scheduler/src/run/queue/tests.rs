@@ -16,10 +16,10 @@ fn seconds(start: Instant, seconds: u64) -> Instant {
 fn higher_priority_goes_first_then_earlier_arrival() {
     let now = Instant::now();
     let mut queue = Queue::default();
-    queue.put(&key("first"), 0, None, false, now);
-    queue.put(&key("second"), 0, None, false, now);
-    queue.put(&key("critical"), 100, None, false, now);
-    queue.put(&key("first"), 0, None, false, now);
+    queue.put(&key("first"), &"u".into(), 0, None, false, now);
+    queue.put(&key("second"), &"u".into(), 0, None, false, now);
+    queue.put(&key("critical"), &"u".into(), 100, None, false, now);
+    queue.put(&key("first"), &"u".into(), 0, None, false, now);
     let order: Vec<ObjectKey> = std::iter::from_fn(|| queue.next(now)).collect();
     assert_eq!(order, [key("critical"), key("first"), key("second")]);
 }
@@ -28,7 +28,14 @@ fn higher_priority_goes_first_then_earlier_arrival() {
 fn a_pod_waits_for_what_concerns_it_and_for_its_backoff() {
     let start = Instant::now();
     let mut queue = Queue::default();
-    queue.put(&key("pinned"), 0, Some(vec!["a".into()]), false, start);
+    queue.put(
+        &key("pinned"),
+        &"u".into(),
+        0,
+        Some(vec!["a".into()]),
+        false,
+        start,
+    );
     assert_eq!(queue.next(start), Some(key("pinned")));
     queue.unschedulable(&key("pinned"), start);
     queue.takes_its_time(&key("pinned"));
@@ -68,12 +75,12 @@ fn a_pod_waits_for_what_concerns_it_and_for_its_backoff() {
 fn a_pod_that_may_fit_now_is_tried_before_its_time_where_nobody_else_is_to_be() {
     let start = Instant::now();
     let mut queue = Queue::default();
-    queue.put(&key("waits"), 5, None, false, start);
+    queue.put(&key("waits"), &"u".into(), 5, None, false, start);
     assert_eq!(queue.next(start), Some(key("waits")));
     queue.unschedulable(&key("waits"), start);
     assert_eq!(queue.next(start), None, "nothing has happened");
     queue.happened_on("a", start);
-    queue.put(&key("new"), 0, None, false, start);
+    queue.put(&key("new"), &"u".into(), 0, None, false, start);
     assert_eq!(queue.next(start), Some(key("new")));
     assert_eq!(queue.next(start), Some(key("waits")));
     queue.unschedulable(&key("waits"), start);
@@ -95,7 +102,7 @@ fn a_pod_that_may_fit_now_is_tried_before_its_time_where_nobody_else_is_to_be() 
 fn whether_something_helps_is_asked_of_who_waits_and_of_nobody_who_backs_off() {
     let start = Instant::now();
     let mut queue = Queue::default();
-    queue.put(&key("p"), 0, None, false, start);
+    queue.put(&key("p"), &"u".into(), 0, None, false, start);
     queue.next(start);
     queue.unschedulable(&key("p"), start);
     let asked = Cell::new(0);
@@ -113,7 +120,7 @@ fn whether_something_helps_is_asked_of_who_waits_and_of_nobody_who_backs_off() {
 fn a_pod_that_an_error_befell_waits_for_its_time() {
     let start = Instant::now();
     let mut queue = Queue::default();
-    queue.put(&key("p"), 0, None, false, start);
+    queue.put(&key("p"), &"u".into(), 0, None, false, start);
     queue.next(start);
     queue.retry(&key("p"), start);
     queue.happened_on("a", start);
@@ -125,9 +132,9 @@ fn a_pod_that_an_error_befell_waits_for_its_time() {
 fn a_pod_that_changes_while_it_is_tried_is_tried_again() {
     let start = Instant::now();
     let mut queue = Queue::default();
-    queue.put(&key("p"), 0, None, false, start);
+    queue.put(&key("p"), &"u".into(), 0, None, false, start);
     queue.next(start);
-    queue.put(&key("p"), 0, None, false, start);
+    queue.put(&key("p"), &"u".into(), 0, None, false, start);
     queue.unschedulable(&key("p"), start);
     assert_eq!(
         queue.waiters[&key("p")].state,
@@ -137,10 +144,25 @@ fn a_pod_that_changes_while_it_is_tried_is_tried_again() {
 }
 
 #[test]
+fn another_pod_of_that_name_starts_afresh() {
+    let start = Instant::now();
+    let mut queue = Queue::default();
+    queue.put(&key("p"), &"old".into(), 0, None, false, start);
+    queue.next(start);
+    queue.unschedulable(&key("p"), start);
+    assert!(queue.has(&key("p"), "old") && !queue.has(&key("p"), "new"));
+    let later = seconds(start, 5);
+    queue.put(&key("p"), &"new".into(), 0, None, false, later);
+    assert!(queue.has(&key("p"), "new") && !queue.has(&key("p"), "old"));
+    assert_eq!(queue.past(&key("p")), Some((0, later)));
+    assert_eq!(queue.next(later), Some(key("p")));
+}
+
+#[test]
 fn whom_the_rules_of_others_keep_away_is_woken_by_what_happens_to_them_elsewhere() {
     let start = Instant::now();
     let mut queue = Queue::default();
-    queue.put(&key("p"), 0, Some(vec!["a".into()]), false, start);
+    queue.put(&key("p"), &"u".into(), 0, Some(vec!["a".into()]), false, start);
     queue.next(start);
     queue.minds_others(&key("p"));
     queue.unschedulable(&key("p"), start);
@@ -153,7 +175,7 @@ fn what_happens_to_pods_wakes_only_those_who_mind() {
     let start = Instant::now();
     let mut queue = Queue::default();
     for (name, minds) in [("picky", true), ("plain", false)] {
-        queue.put(&key(name), 0, None, minds, start);
+        queue.put(&key(name), &"u".into(), 0, None, minds, start);
         queue.next(start);
         queue.unschedulable(&key(name), start);
     }
@@ -169,7 +191,7 @@ fn what_happens_while_others_are_asked_about_a_pod_is_not_lost() {
     let start = Instant::now();
     let state_after = |confined_to: Option<Vec<Arc<str>>>, minds: bool, happens: fn(&mut Queue, Instant)| {
         let mut queue = Queue::default();
-        queue.put(&key("p"), 0, confined_to, minds, start);
+        queue.put(&key("p"), &"u".into(), 0, confined_to, minds, start);
         queue.next(start);
         queue.happened_on("a", start);
         queue.looked_for(&key("p"));
@@ -203,7 +225,7 @@ fn what_happens_while_others_are_asked_about_a_pod_is_not_lost() {
 fn a_pod_that_waits_in_vain_is_tried_again_after_its_backoff() {
     let start = Instant::now();
     let mut queue = Queue::default();
-    queue.put(&key("p"), 0, None, false, start);
+    queue.put(&key("p"), &"u".into(), 0, None, false, start);
     queue.next(start);
     queue.unschedulable(&key("p"), start);
     queue.in_vain(&key("p"), start);
@@ -222,7 +244,7 @@ fn a_pod_that_waits_in_vain_is_tried_again_after_its_backoff() {
 fn a_forgotten_pod_leaves_nothing_behind() {
     let now = Instant::now();
     let mut queue = Queue::default();
-    queue.put(&key("p"), 0, Some(vec!["a".into()]), false, now);
+    queue.put(&key("p"), &"u".into(), 0, Some(vec!["a".into()]), false, now);
     queue.next(now);
     queue.unschedulable(&key("p"), now);
     queue.forget(&key("p"));
