@@ -1,4 +1,5 @@
 //! What a Job may say of how its pods and its indexes fail, and of when enough of them have succeeded.
+use super::indexes::count_indexes;
 use crate::resources::validation::not_negative;
 use crate::status::{Cause, cause};
 use orlop_api::names::check_qualified_name;
@@ -175,55 +176,6 @@ fn success_rule(rule: &Value, completions: i64, path: &str) -> Vec<Cause> {
         }
     }
     causes
-}
-
-/// How many indexes `text` lists, such as `1,3-5`.
-fn count_indexes(text: &str, completions: i64) -> Result<i64, String> {
-    if text.is_empty() {
-        return Ok(0);
-    }
-    let (mut total, mut before) = (0, None::<i64>);
-    for part in text.split(',') {
-        let (first, last) = interval(part, completions)?;
-        if let Some(before) = before.filter(|before| *before >= first) {
-            return Err(not_increasing(before, first));
-        }
-        total += last - first + 1;
-        before = Some(last);
-    }
-    Ok(total)
-}
-
-fn interval(part: &str, completions: i64) -> Result<(i64, i64), String> {
-    let ends: Vec<&str> = part.split('-').collect();
-    if ends.len() > 2 {
-        return Err(format!(
-            "the fragment {part:?} violates the requirement that an index interval can have at most two parts separated by '-'"
-        ));
-    }
-    let index = |text: &str| -> Result<i64, String> {
-        let problem = |what: &str| format!("{what}: {text:?}");
-        let index: i64 = text
-            .parse()
-            .map_err(|_| problem("cannot convert string to integer for index"))?;
-        if index >= completions {
-            return Err(problem("too large index"));
-        }
-        Ok(index)
-    };
-    let first = index(ends[0])?;
-    let [_, last] = ends[..] else {
-        return Ok((first, first));
-    };
-    let last = index(last)?;
-    if first >= last {
-        return Err(not_increasing(first, last));
-    }
-    Ok((first, last))
-}
-
-fn not_increasing(previous: i64, current: i64) -> String {
-    format!("non-increasing order, previous: {previous}, current: {current}")
 }
 
 #[cfg(test)]

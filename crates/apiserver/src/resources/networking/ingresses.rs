@@ -1,5 +1,6 @@
 //! Ingresses, and the classes that they are of.
 use super::{list, text};
+use crate::resources::validation::domain_prefixed_path;
 use crate::status::{Cause, cause};
 use orlop_api::names::{check_dns_subdomain, is_dns_subdomain};
 use serde_json::{Value, json};
@@ -182,17 +183,7 @@ pub(super) fn ingress_warnings(ingress: &Value) -> Vec<String> {
 
 pub(super) fn validate_class(class: &Value) -> Vec<Cause> {
     let spec = &class["spec"];
-    let mut causes = Vec::new();
-    let controller = text(spec, "controller");
-    match controller.split_once('/') {
-        _ if controller.is_empty() => causes.push(cause::required("spec.controller", "")),
-        Some((domain, path)) if is_dns_subdomain(domain) && !path.is_empty() => {}
-        _ => causes.push(cause::invalid(
-            "spec.controller",
-            &json!(controller),
-            "must be a domain-prefixed path (such as \"acme.io/foo\")",
-        )),
-    }
+    let mut causes = domain_prefixed_path("spec.controller", text(spec, "controller"));
     let parameters = &spec["parameters"];
     if !parameters.is_object() {
         return causes;

@@ -4,6 +4,7 @@
 //! here.
 pub mod address;
 mod daemonset;
+mod domain_path;
 mod pod;
 mod pod_ephemeral;
 mod pod_resize;
@@ -12,6 +13,7 @@ pub mod port;
 mod workload;
 
 pub use daemonset::{daemon_set_create, daemon_set_status_update, daemon_set_update};
+pub use domain_path::domain_prefixed_path;
 pub use pod::{pod_create, pod_status_update, pod_update};
 pub use pod_ephemeral::pod_ephemeral;
 pub use pod_resize::{keep_resized, pod_resize};
