@@ -5,6 +5,7 @@ mod defaults;
 mod indexes;
 mod jobs;
 mod policies;
+mod progress;
 #[cfg(test)]
 mod testing;
 
@@ -44,6 +45,7 @@ pub const JOBS: Resource = Resource::new("batch", "jobs", "job", "Job")
         prepare_create: |job| job["status"] = json!({}),
         validate_create: jobs::validate,
         validate_update: changes::validate,
+        validate_status: progress::validate,
         warnings: |job| validation::template_warnings(&job["spec"]["template"], "spec.template"),
         ..Rules::WITH_GENERATION
     });

@@ -319,6 +319,8 @@ fn describe(
             if counts.active.is_empty() && leaving == 0 && settled && counted {
                 set(finish.told_by());
                 status.ready = Some(0);
+                // One that was suspended all the while has a beginning with its end.
+                status.start_time.get_or_insert(Time(now));
                 match finish.end {
                     JobEnd::Complete => {
                         status.completion_time = Some(Time(now));
@@ -413,6 +415,20 @@ mod tests {
         assert_eq!(told(json!(3), 3), ["Completed"]);
         assert_eq!(told(json!(3), 4), ["TooManySucceededPods", "Completed"]);
         assert_eq!(told(Value::Null, 4), ["Completed"]);
+    }
+
+    #[test]
+    fn a_job_that_was_suspended_to_its_end_says_when_it_began() {
+        let finish = Finish {
+            end: JobEnd::Complete,
+            reason: "CompletionsReached".to_owned(),
+            message: String::new(),
+        };
+        let job = cached(json!({"suspend": true, "completions": 0}), json!({}));
+        let mut status = job.status.clone();
+        describe(&job, &Counts::default(), Some(&finish), true, &mut status, now());
+        assert_eq!(status.start_time.map(|time| time.0), Some(now()));
+        assert_eq!(status.completion_time.map(|time| time.0), Some(now()));
     }
 
     #[tokio::test]
