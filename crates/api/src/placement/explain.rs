@@ -37,6 +37,7 @@ pub fn explain(reason: &Reason, spec: &PodSpec, node: &dyn NodeFacts) -> String 
         // These are about more than the pod and the node; the reason says what there is to say.
         Reason::EnforcedAffinity
         | Reason::ClaimInUse
+        | Reason::VolumeLimit
         | Reason::VolumeNodeAffinity
         | Reason::VolumeBinding
         | Reason::VolumeLost

@@ -32,6 +32,8 @@ pub enum Reason {
     },
     /// A claim that one pod alone may use is another's.
     ClaimInUse,
+    /// As many volumes are attached as the node's driver can.
+    VolumeLimit,
     /// A bound claim's volume can't be reached from there.
     VolumeNodeAffinity,
     /// A claim finds no volume there.
@@ -58,6 +60,7 @@ impl Reason {
         match self {
             Reason::NodePorts
             | Reason::ClaimInUse
+            | Reason::VolumeLimit
             | Reason::TopologySpread
             | Reason::PodAntiAffinity
             | Reason::ExistingPodsAntiAffinity => true,
@@ -84,6 +87,7 @@ impl Reason {
             Reason::NodePorts => "NodePorts",
             Reason::TooManyPods { .. } | Reason::Insufficient { .. } => "NodeResourcesFit",
             Reason::ClaimInUse => "VolumeRestrictions",
+            Reason::VolumeLimit => "NodeVolumeLimits",
             Reason::VolumeNodeAffinity | Reason::VolumeBinding | Reason::VolumeLost => "VolumeBinding",
             Reason::VolumeZone => "VolumeZone",
             Reason::TopologySpread | Reason::TopologySpreadLabel => "PodTopologySpread",
@@ -146,6 +150,7 @@ impl fmt::Display for Reason {
             Reason::ClaimInUse => f.write_str(
                 "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode",
             ),
+            Reason::VolumeLimit => f.write_str("node(s) exceed max volume count"),
             Reason::VolumeZone => f.write_str("node(s) had no available volume zone"),
             Reason::VolumeNodeAffinity => f.write_str("node(s) had volume node affinity conflict"),
             Reason::VolumeBinding => f.write_str("node(s) didn't find available persistent volumes to bind"),

@@ -10,6 +10,7 @@ use crate::profile::rules::Rules;
 
 use super::affinity::Company;
 use super::exclusive::Exclusive;
+use super::limits::{Brought, Load};
 use super::spread::Spread;
 use super::volumes::Volumes;
 
@@ -27,6 +28,8 @@ pub struct Judge<'a> {
     pub volumes: Option<Volumes>,
     /// Who else uses what it wants for itself alone, if it wants that.
     pub exclusive: Option<Exclusive>,
+    /// The volumes that it brings, if there may be too many of them.
+    brought: Option<Brought<'a>>,
 }
 
 /// What other pods are to a pod, where that depends on which of them are there.
@@ -38,6 +41,8 @@ pub struct Others<'j, 'a> {
     pub spread: Option<&'j Spread<'a>>,
     /// What they use that it wants for itself.
     pub exclusive: Option<&'j Exclusive>,
+    /// Which volumes are attached for them.
+    pub load: Option<&'j Load<'j>>,
 }
 
 impl<'a> Judge<'a> {
@@ -55,6 +60,7 @@ impl<'a> Judge<'a> {
             rules,
             volumes: Volumes::of(key, pod, world)?,
             exclusive: Exclusive::of(key, pod, cluster, world),
+            brought: Brought::of(key, pod, world),
             company: Company::of(key, pod, cluster, world, rules),
             spread: Spread::of(key, pod, cluster, rules),
         })
@@ -68,15 +74,28 @@ impl<'a> Judge<'a> {
     /// Why the pod can't be on this node, nothing if it can.
     pub fn reasons(&self, candidate: &Candidate<'_>) -> Vec<Reason> {
         let usage = candidate.usage_for(self.key, self.priority());
+        let reasons = self.reasons_of_node(candidate.node, &usage);
+        if !reasons.is_empty() {
+            return reasons;
+        }
+        // Counted only where all else suits.
+        let load = self.load_of(candidate);
         let others = Others {
             company: self.company.as_ref(),
             spread: self.spread.as_ref(),
             exclusive: self.exclusive.as_ref(),
+            load: load.as_ref(),
         };
-        self.reasons_with(candidate.node, &usage, others)
+        self.refused_beside(candidate.node, others).into_iter().collect()
     }
 
-    fn reasons_with(&self, node: &NodeView, usage: &NodeUsage, others: Others<'_, '_>) -> Vec<Reason> {
+    /// Which volumes are attached to the candidate, if the pod may bring too many.
+    pub fn load_of(&self, candidate: &Candidate<'_>) -> Option<Load<'_>> {
+        self.brought.as_ref()?.on(candidate)
+    }
+
+    /// Why the node isn't one for the pod, whoever else is there, or has too little left.
+    fn reasons_of_node(&self, node: &NodeView, usage: &NodeUsage) -> Vec<Reason> {
         let mut reasons = placement::node_filters(&self.pod.spec, &node.node, usage);
         if let Some(refusal) = self.rules.refuses(&node.node)
             && reasons.first().is_none_or(comes_after_affinity)
@@ -86,19 +105,21 @@ impl<'a> Judge<'a> {
         reasons.retain(
             |reason| !matches!(reason, Reason::Insufficient { resource, .. } if self.rules.ignores(resource)),
         );
-        if !reasons.is_empty() {
-            return reasons;
-        }
+        reasons
+    }
+
+    /// Why the pod's volumes, or other pods, keep it from the node.
+    fn refused_beside(&self, node: &NodeView, others: Others<'_, '_>) -> Option<Reason> {
         let refusal = others.exclusive.and_then(Exclusive::refuses);
+        let refusal = refusal.or_else(|| others.load?.refuses());
         let refusal = refusal.or_else(|| self.volumes.as_ref()?.refuses(node));
         let refusal = refusal.or_else(|| others.spread?.refuses(node));
-        let refusal = refusal.or_else(|| others.company?.refuses(node));
-        refusal.into_iter().collect()
+        refusal.or_else(|| others.company?.refuses(node))
     }
 
     /// Whether the pod can be on this node when so much is taken of it and other pods are this.
     pub fn fits(&self, node: &NodeView, usage: &NodeUsage, others: Others<'_, '_>) -> bool {
-        self.reasons_with(node, usage, others).is_empty()
+        self.reasons_of_node(node, usage).is_empty() && self.refused_beside(node, others).is_none()
     }
 }
 

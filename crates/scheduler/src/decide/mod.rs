@@ -6,6 +6,7 @@ mod copies;
 mod exclusive;
 pub mod hint;
 mod judge;
+mod limits;
 mod message;
 pub mod preempt;
 mod score;

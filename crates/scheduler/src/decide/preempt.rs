@@ -9,6 +9,7 @@ use orlop_client::informer::ObjectKey;
 
 use crate::decide::affinity::Company;
 use crate::decide::exclusive::Exclusive;
+use crate::decide::limits::Load;
 use crate::decide::spread::Spread;
 use crate::decide::{Judge, Others};
 use crate::known::cluster::{Candidate, Cluster, Holder, add};
@@ -228,6 +229,7 @@ struct Trial<'a, 'b> {
     company: Option<Company<'b>>,
     spread: Option<Spread<'b>>,
     exclusive: Option<Exclusive>,
+    load: Option<Load<'a>>,
 }
 
 impl Trial<'_, '_> {
@@ -242,6 +244,9 @@ impl Trial<'_, '_> {
         if let Some(exclusive) = &mut self.exclusive {
             exclusive.count(key, holder, times);
         }
+        if let Some(load) = &mut self.load {
+            load.count(key, holder, times);
+        }
     }
 
     fn fits(&self, usage: &NodeUsage) -> bool {
@@ -249,6 +254,7 @@ impl Trial<'_, '_> {
             company: self.company.as_ref(),
             spread: self.spread.as_ref(),
             exclusive: self.exclusive.as_ref(),
+            load: self.load.as_ref(),
         };
         self.judge.fits(self.candidate.node, usage, others)
     }
@@ -279,6 +285,7 @@ fn victims(
         company: judge.company.clone(),
         spread: judge.spread.clone(),
         exclusive: judge.exclusive.clone(),
+        load: judge.load_of(candidate),
     };
     for (_, holder) in &others {
         add(&mut trial.usage, &holder.takes);

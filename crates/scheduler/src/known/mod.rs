@@ -2,6 +2,7 @@
 //! [`cluster`], of everything else in [`world`].
 
 pub mod cluster;
+pub mod csi;
 pub mod images;
 pub mod services;
 pub mod traits;

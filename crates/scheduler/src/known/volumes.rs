@@ -9,6 +9,7 @@ use orlop_api::quantity::{Amount, amount};
 use orlop_api::selector::LabelSelector;
 use orlop_client::informer::{ObjectKey, Projection};
 
+use super::csi::Attachment;
 use super::traits::Labels;
 use super::view::NodeView;
 
@@ -68,6 +69,8 @@ pub struct VolumeView {
     labels: Labels,
     reachable_from: Option<NodeSelector>,
     claim: Option<ClaimOf>,
+    /// What a driver of CSI attaches to nodes for it, if it is such a one's.
+    pub attachment: Option<Attachment>,
 }
 
 /// What is remembered of a StorageClass.
@@ -142,6 +145,7 @@ impl Projection for VolumeView {
     fn project(volume: core::PersistentVolume) -> Self {
         let spec = volume.spec.unwrap_or_default();
         Self {
+            attachment: spec.csi.as_ref().map(Attachment::of),
             class: class(spec.storage_class_name, &volume.metadata),
             terminating: volume.metadata.deletion_timestamp.is_some(),
             capacity: spec

@@ -8,6 +8,7 @@ use k8s_openapi::api::policy::v1 as policy;
 use orlop_api::selector::LabelSelector;
 use orlop_client::informer::{Cached, ObjectKey, Projection, Store};
 
+use super::csi::CsiNodeView;
 use super::services::{self, ServiceView};
 use super::volumes::{ClaimView, ClassView, VolumeView};
 use crate::known::traits::Labels;
@@ -79,6 +80,8 @@ pub struct World {
     pub volumes: Arc<Store<VolumeView>>,
     /// All StorageClasses.
     pub classes: Arc<Store<ClassView>>,
+    /// All CSINodes, by the name of their node.
+    pub csi_nodes: Arc<Store<CsiNodeView>>,
     /// Volumes that were chosen for a claim, until the volume itself says so.
     pub promises: Arc<Mutex<BTreeMap<Arc<str>, ObjectKey>>>,
     /// Nodes that were chosen for claims' volumes to be made for, until the claim itself says so.

@@ -5,6 +5,7 @@ use orlop_client::informer::{Change, ObjectKey};
 use tokio::time::Instant;
 
 use crate::decide::hint;
+use crate::known::csi::CsiNodeView;
 use crate::known::view::{NodeView, Pending, PodView, Takes};
 use crate::known::volumes::{ClaimView, ClassView, VolumeView};
 use crate::known::world::NamespaceView;
@@ -142,6 +143,11 @@ impl Scheduler {
     }
 
     pub(super) fn class(&self, change: &Change<ClassView>) {
+        self.volumes_changed(differs(change));
+    }
+
+    /// Drivers may attach more volumes to the node.
+    pub(super) fn csi_node(&self, change: &Change<CsiNodeView>) {
         self.volumes_changed(differs(change));
     }
 

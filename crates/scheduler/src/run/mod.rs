@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::extender::Extenders;
 use crate::known::cluster::Cluster;
+use crate::known::csi::CsiNodeView;
 use crate::known::services::ServiceView;
 use crate::known::view::{NodeView, Pending, PodView};
 use crate::known::volumes::{ClaimView, ClassView, VolumeView};
@@ -63,6 +64,7 @@ struct Scheduler {
     claims: Informer<ClaimView>,
     volumes: Informer<VolumeView>,
     classes: Informer<ClassView>,
+    csi_nodes: Informer<CsiNodeView>,
     world: World,
     state: Mutex<State>,
     /// A pod may have become active.
@@ -114,6 +116,7 @@ pub async fn run_measured(
     feed!(volumes, Scheduler::volume);
     feed!(claims, Scheduler::claim);
     feed!(classes, Scheduler::class);
+    feed!(csi_nodes, Scheduler::csi_node);
 
     options.resources.are_of(scheduler.pods.store());
 
@@ -133,6 +136,7 @@ pub async fn run_measured(
     watch!(claims);
     watch!(volumes);
     watch!(classes);
+    watch!(csi_nodes);
     tasks.spawn(scheduler.extenders.clone().run(client.clone()));
     tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
@@ -156,6 +160,7 @@ impl Scheduler {
         let host = gethostname::gethostname().to_string_lossy().into_owned();
         let (namespaces, budgets, services) = (Informer::new(), Informer::new(), Informer::new());
         let (claims, volumes, classes) = (Informer::new(), Informer::new(), Informer::new());
+        let csi_nodes = Informer::new();
         let world = World {
             namespaces: namespaces.store().clone(),
             budgets: budgets.store().clone(),
@@ -163,6 +168,7 @@ impl Scheduler {
             claims: claims.store().clone(),
             volumes: volumes.store().clone(),
             classes: classes.store().clone(),
+            csi_nodes: csi_nodes.store().clone(),
             ..World::default()
         };
         Self {
@@ -178,6 +184,7 @@ impl Scheduler {
             claims,
             volumes,
             classes,
+            csi_nodes,
             world,
             state: Mutex::new(State {
                 cluster: Cluster::default(),
@@ -200,6 +207,7 @@ impl Scheduler {
             self.claims.synced(),
             self.volumes.synced(),
             self.classes.synced(),
+            self.csi_nodes.synced(),
         );
     }
 
