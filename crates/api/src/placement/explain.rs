@@ -40,6 +40,7 @@ pub fn explain(reason: &Reason, spec: &PodSpec, node: &dyn NodeFacts) -> String 
         | Reason::VolumeLimit
         | Reason::VolumeNodeAffinity
         | Reason::VolumeBinding
+        | Reason::VolumeRoom
         | Reason::VolumeLost
         | Reason::VolumeZone
         | Reason::TopologySpread

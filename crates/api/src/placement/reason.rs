@@ -38,6 +38,8 @@ pub enum Reason {
     VolumeNodeAffinity,
     /// A claim finds no volume there.
     VolumeBinding,
+    /// Nobody has room for a claim's volume there.
+    VolumeRoom,
     /// A bound claim's volume is gone.
     VolumeLost,
     /// A bound claim's volume is in another zone or region.
@@ -88,7 +90,9 @@ impl Reason {
             Reason::TooManyPods { .. } | Reason::Insufficient { .. } => "NodeResourcesFit",
             Reason::ClaimInUse => "VolumeRestrictions",
             Reason::VolumeLimit => "NodeVolumeLimits",
-            Reason::VolumeNodeAffinity | Reason::VolumeBinding | Reason::VolumeLost => "VolumeBinding",
+            Reason::VolumeNodeAffinity | Reason::VolumeBinding | Reason::VolumeRoom | Reason::VolumeLost => {
+                "VolumeBinding"
+            }
             Reason::VolumeZone => "VolumeZone",
             Reason::TopologySpread | Reason::TopologySpreadLabel => "PodTopologySpread",
             Reason::PodAffinity | Reason::PodAntiAffinity | Reason::ExistingPodsAntiAffinity => {
@@ -154,6 +158,7 @@ impl fmt::Display for Reason {
             Reason::VolumeZone => f.write_str("node(s) had no available volume zone"),
             Reason::VolumeNodeAffinity => f.write_str("node(s) had volume node affinity conflict"),
             Reason::VolumeBinding => f.write_str("node(s) didn't find available persistent volumes to bind"),
+            Reason::VolumeRoom => f.write_str("node(s) did not have enough free storage"),
             Reason::VolumeLost => {
                 f.write_str("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)")
             }

@@ -8,6 +8,7 @@ use k8s_openapi::api::policy::v1 as policy;
 use orlop_api::selector::LabelSelector;
 use orlop_client::informer::{Cached, ObjectKey, Projection, Store};
 
+use super::capacity::{CapacityView, DriverView};
 use super::csi::CsiNodeView;
 use super::services::{self, ServiceView};
 use super::volumes::{ClaimView, ClassView, VolumeView};
@@ -82,6 +83,10 @@ pub struct World {
     pub classes: Arc<Store<ClassView>>,
     /// All CSINodes, by the name of their node.
     pub csi_nodes: Arc<Store<CsiNodeView>>,
+    /// All CSIDrivers.
+    pub drivers: Arc<Store<DriverView>>,
+    /// All CSIStorageCapacities, from when on a driver tells them.
+    pub capacities: Arc<Store<CapacityView>>,
     /// Volumes that were chosen for a claim, until the volume itself says so.
     pub promises: Arc<Mutex<BTreeMap<Arc<str>, ObjectKey>>>,
     /// Nodes that were chosen for claims' volumes to be made for, until the claim itself says so.

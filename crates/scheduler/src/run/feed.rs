@@ -5,6 +5,7 @@ use orlop_client::informer::{Change, ObjectKey};
 use tokio::time::Instant;
 
 use crate::decide::hint;
+use crate::known::capacity::{CapacityView, DriverView};
 use crate::known::csi::CsiNodeView;
 use crate::known::view::{NodeView, Pending, PodView, Takes};
 use crate::known::volumes::{ClaimView, ClassView, VolumeView};
@@ -149,6 +150,20 @@ impl Scheduler {
     /// Drivers may attach more volumes to the node.
     pub(super) fn csi_node(&self, change: &Change<CsiNodeView>) {
         self.volumes_changed(differs(change));
+    }
+
+    /// One that doesn't tell its room any more has enough of it.
+    pub(super) fn driver(&self, change: &Change<DriverView>) {
+        if change.new.as_ref().is_some_and(|driver| driver.tells_room) {
+            self.room_is_told.notify_one();
+        }
+        self.volumes_changed(differs(change));
+    }
+
+    pub(super) fn capacity(&self, change: &Change<CapacityView>) {
+        let old = change.old.as_ref().map(|old| &old.object);
+        let helps = change.new.as_ref().is_some_and(|new| new.may_help(old));
+        self.volumes_changed(helps);
     }
 
     /// Whoever awaits claims looks at them again; pods that wait are tried again if it is something else now.

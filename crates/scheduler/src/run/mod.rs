@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::extender::Extenders;
+use crate::known::capacity::{CapacityView, DriverView};
 use crate::known::cluster::Cluster;
 use crate::known::csi::CsiNodeView;
 use crate::known::services::ServiceView;
@@ -65,10 +66,14 @@ struct Scheduler {
     volumes: Informer<VolumeView>,
     classes: Informer<ClassView>,
     csi_nodes: Informer<CsiNodeView>,
+    drivers: Informer<DriverView>,
+    capacities: Informer<CapacityView>,
     world: World,
     state: Mutex<State>,
     /// A pod may have become active.
     changed: Notify,
+    /// There is a driver that tells how much room it has.
+    room_is_told: Notify,
     /// A claim may have been bound, or won't be.
     claims_changed: watch::Sender<()>,
     writes: Arc<Semaphore>,
@@ -117,6 +122,8 @@ pub async fn run_measured(
     feed!(claims, Scheduler::claim);
     feed!(classes, Scheduler::class);
     feed!(csi_nodes, Scheduler::csi_node);
+    feed!(drivers, Scheduler::driver);
+    feed!(capacities, Scheduler::capacity);
 
     options.resources.are_of(scheduler.pods.store());
 
@@ -137,6 +144,13 @@ pub async fn run_measured(
     watch!(volumes);
     watch!(classes);
     watch!(csi_nodes);
+    watch!(drivers);
+    let (this, api) = (scheduler.clone(), Api::all(client.clone()));
+    tasks.spawn(async move {
+        // Most clusters have nobody who tells that.
+        this.room_is_told.notified().await;
+        this.capacities.run(api, watcher::Config::default()).await;
+    });
     tasks.spawn(scheduler.extenders.clone().run(client.clone()));
     tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
@@ -160,7 +174,7 @@ impl Scheduler {
         let host = gethostname::gethostname().to_string_lossy().into_owned();
         let (namespaces, budgets, services) = (Informer::new(), Informer::new(), Informer::new());
         let (claims, volumes, classes) = (Informer::new(), Informer::new(), Informer::new());
-        let csi_nodes = Informer::new();
+        let (csi_nodes, drivers, capacities) = (Informer::new(), Informer::new(), Informer::new());
         let world = World {
             namespaces: namespaces.store().clone(),
             budgets: budgets.store().clone(),
@@ -169,6 +183,8 @@ impl Scheduler {
             volumes: volumes.store().clone(),
             classes: classes.store().clone(),
             csi_nodes: csi_nodes.store().clone(),
+            drivers: drivers.store().clone(),
+            capacities: capacities.store().clone(),
             ..World::default()
         };
         Self {
@@ -185,6 +201,8 @@ impl Scheduler {
             volumes,
             classes,
             csi_nodes,
+            drivers,
+            capacities,
             world,
             state: Mutex::new(State {
                 cluster: Cluster::default(),
@@ -192,6 +210,7 @@ impl Scheduler {
                 gated: HashSet::new(),
             }),
             changed: Notify::new(),
+            room_is_told: Notify::new(),
             claims_changed: watch::Sender::new(()),
             writes: Arc::new(Semaphore::new(WRITES_MAX)),
         }
@@ -208,6 +227,7 @@ impl Scheduler {
             self.volumes.synced(),
             self.classes.synced(),
             self.csi_nodes.synced(),
+            self.drivers.synced(),
         );
     }
 

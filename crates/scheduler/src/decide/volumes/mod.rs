@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
 use orlop_api::placement::Reason;
+use orlop_api::quantity::Amount;
 use orlop_client::informer::{Cached, ObjectKey};
 
+use crate::known::capacity::CapacityView;
 use crate::known::view::{NodeView, Pending};
 use crate::known::volumes::{ClaimView, ClassView, VolumeView};
 use crate::known::world::World;
@@ -59,6 +61,8 @@ struct Waiting {
     promised: Option<Arc<str>>,
     /// The volumes that could be its own, wherever they are: one that is given to it, then the smallest.
     candidates: Vec<Arc<Cached<VolumeView>>>,
+    /// Where there is room for a volume that is made for it; `None` if nobody tells that.
+    room: Option<Vec<Arc<Cached<CapacityView>>>>,
 }
 
 impl Volumes {
@@ -116,8 +120,8 @@ impl Volumes {
         if !self.bound.iter().all(|volume| volume.is_reachable_from(node)) {
             return Some(Reason::VolumeNodeAffinity);
         }
-        if self.choose(node).is_none() {
-            return Some(Reason::VolumeBinding);
+        if let Err(why) = self.meet(node) {
+            return Some(why);
         }
         let mut bound = self.bound.iter();
         (!bound.all(|volume| volume.is_in_zone_of(node))).then_some(Reason::VolumeZone)
@@ -125,6 +129,10 @@ impl Volumes {
 
     /// How the waiting claims are met on `node`; `None` if they can't be.
     pub fn choose(&self, node: &NodeView) -> Option<Vec<Met>> {
+        self.meet(node).ok()
+    }
+
+    fn meet(&self, node: &NodeView) -> Result<Vec<Met>, Reason> {
         let mut taken: BTreeSet<Arc<str>> = BTreeSet::new();
         let mut chosen = Vec::with_capacity(self.waiting.len());
         for waiting in &self.waiting {
@@ -134,7 +142,7 @@ impl Volumes {
             }
             chosen.push(met);
         }
-        Some(chosen)
+        Ok(chosen)
     }
 }
 
@@ -167,6 +175,7 @@ impl Waiting {
             selected: world.selected(&claim),
             promised: world.promised_to(&claim.key),
             candidates: Vec::new(),
+            room: room(&claim, &class, world),
             claim,
             class,
         })?;
@@ -194,21 +203,25 @@ impl Waiting {
         volume.is_claimed() || self.promised.as_ref() == Some(&volume.key.name)
     }
 
-    /// How it is met on `node`, where other claims of the pod have `taken` those volumes; `None` if it can't be.
-    fn met_on(&self, node: &NodeView, taken: &BTreeSet<Arc<str>>) -> Option<Met> {
+    /// How it is met on `node`, where other claims of the pod have `taken` those volumes; why it can't be.
+    fn met_on(&self, node: &NodeView, taken: &BTreeSet<Arc<str>>) -> Result<Met, Reason> {
         let (claim, uid) = (self.claim.key.clone(), self.claim.uid.clone());
         if let Some(selected) = &self.selected {
-            let is_here = *selected == node.node.name && self.can_be_made(node);
-            return is_here.then_some(Met::Made { claim, uid });
+            if *selected != node.node.name {
+                return Err(Reason::VolumeBinding);
+            }
+            self.can_be_made(node)?;
+            return Ok(Met::Made { claim, uid });
         }
         let Some(best) = self.best(node, taken) else {
-            return self.can_be_made(node).then_some(Met::Made { claim, uid });
+            self.can_be_made(node)?;
+            return Ok(Met::Made { claim, uid });
         };
-        best.is_reachable_from(node).then(|| Met::By {
-            claim,
-            uid,
-            volume: best.key.name.clone(),
-        })
+        if !best.is_reachable_from(node) {
+            return Err(Reason::VolumeBinding);
+        }
+        let volume = best.key.name.clone();
+        Ok(Met::By { claim, uid, volume })
     }
 
     /// The volume that is given to it, wherever that is, or else the smallest that will do.
@@ -219,7 +232,8 @@ impl Waiting {
         })
     }
 
-    fn can_be_made(&self, node: &NodeView) -> bool {
+    /// Why nobody makes a volume for it there.
+    fn can_be_made(&self, node: &NodeView) -> Result<(), Reason> {
         let label = |key: &str| node.node.labels.get(key);
         let allows = |term: &core::TopologySelectorTerm| {
             let mut expressions = term.match_label_expressions.iter().flatten();
@@ -228,8 +242,35 @@ impl Waiting {
             })
         };
         let topologies = &self.class.topologies;
-        self.class.provisioner != NO_PROVISIONER && (topologies.is_empty() || topologies.iter().any(allows))
+        let is_allowed = topologies.is_empty() || topologies.iter().any(allows);
+        if self.class.provisioner == NO_PROVISIONER || !is_allowed {
+            return Err(Reason::VolumeBinding);
+        }
+        let room = self.room.as_ref();
+        let has_room = room.is_none_or(|room| room.iter().any(|room| room.is_reachable_from(node)));
+        has_room.then_some(()).ok_or(Reason::VolumeRoom)
     }
+}
+
+/// Where a driver of the class has room for the claim's volume; `None` if it doesn't tell that, or the claim no size.
+fn room(
+    claim: &ClaimView,
+    class: &Cached<ClassView>,
+    world: &World,
+) -> Option<Vec<Arc<Cached<CapacityView>>>> {
+    let driver = world
+        .drivers
+        .get(&ObjectKey::new("", class.provisioner.as_str()))?;
+    if !driver.tells_room || claim.request == Amount::ZERO {
+        return None;
+    }
+    let mut found = Vec::new();
+    world.capacities.for_each(|room| {
+        if room.class == class.key.name && room.largest.is_some_and(|largest| largest >= claim.request) {
+            found.push(room.clone());
+        }
+    });
+    Some(found)
 }
 
 #[cfg(test)]

@@ -308,3 +308,53 @@ fn a_provisioner_makes_volumes_where_its_class_allows() {
     );
     assert_eq!(verdicts(&world, &["c"]).unwrap(), [NONE, "made for c"]);
 }
+
+#[test]
+fn a_volume_is_made_only_where_its_driver_tells_of_room_for_it() {
+    const FULL: &str = "node(s) did not have enough free storage";
+    let with = |tells_room: bool, rooms: &[Value]| {
+        let more = json!({"spec": {"storageClassName": "counted"}});
+        let world = given(&[], &[claim("c", "2Gi", more)]);
+        let class = json!({"metadata": {"name": "counted"}, "provisioner": "counted.example.com",
+            "volumeBindingMode": "WaitForFirstConsumer"});
+        world.classes.apply(serde_json::from_value(class).unwrap());
+        let driver =
+            json!({"metadata": {"name": "counted.example.com"}, "spec": {"storageCapacity": tells_room}});
+        world.drivers.apply(serde_json::from_value(driver).unwrap());
+        for (number, room) in rooms.iter().enumerate() {
+            let mut whole = json!({"metadata": {"name": number.to_string(), "namespace": "ns"}, "storageClassName": "counted",
+                "nodeTopology": {"matchLabels": {"host": "a"}}});
+            orlop_api::patch::merge(&mut whole, room);
+            world.capacities.apply(serde_json::from_value(whole).unwrap());
+        }
+        verdicts(&world, &["c"]).unwrap()
+    };
+    assert_eq!(with(false, &[]), ["made for c", "made for c"]);
+    let large = json!({"capacity": "2Gi"});
+    for (more, want) in [
+        (json!({"capacity": "2Gi"}), ["made for c", FULL]),
+        (json!({"capacity": "1Gi"}), [FULL, FULL]),
+        (json!({}), [FULL, FULL]),
+        (
+            json!({"capacity": "9Gi", "maximumVolumeSize": "1Gi"}),
+            [FULL, FULL],
+        ),
+        (
+            json!({"capacity": "9Gi", "storageClassName": "other"}),
+            [FULL, FULL],
+        ),
+        (json!({"capacity": "9Gi", "nodeTopology": null}), [FULL, FULL]),
+        (
+            json!({"capacity": "9Gi", "nodeTopology": {"matchLabels": null}}),
+            ["made for c", "made for c"],
+        ),
+        (
+            json!({"capacity": "9Gi", "nodeTopology": {"matchLabels": {"host": "b"}}}),
+            [FULL, "made for c"],
+        ),
+    ] {
+        assert_eq!(with(true, std::slice::from_ref(&more)), want, "{more}");
+    }
+    let elsewhere = json!({"capacity": "9Gi", "nodeTopology": {"matchLabels": {"host": "b"}}});
+    assert_eq!(with(true, &[large, elsewhere]), ["made for c", "made for c"]);
+}
