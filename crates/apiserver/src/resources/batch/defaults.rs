@@ -3,6 +3,9 @@ use crate::resources::meaning::{fill, items};
 use orlop_api::defaults::pod_template;
 use serde_json::{Value, json};
 
+/// The label by which a Job's pods are told from all others.
+pub const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
+
 /// Fills in what a CronJob doesn't say.
 pub fn cron_job(job: &mut Value) {
     let spec = &mut job["spec"];
@@ -61,9 +64,9 @@ fn own_pods(job: &mut Value) {
     if uid.is_empty() || spec["manualSelector"] == true || spec["selector"].is_object() {
         return;
     }
-    spec["selector"] = json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}});
+    spec["selector"] = json!({"matchLabels": {CONTROLLER_UID: uid}});
     for (key, value) in [
-        ("batch.kubernetes.io/controller-uid", &uid),
+        (CONTROLLER_UID, &uid),
         ("batch.kubernetes.io/job-name", &name),
         ("controller-uid", &uid),
         ("job-name", &name),

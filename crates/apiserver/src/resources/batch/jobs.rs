@@ -1,4 +1,5 @@
 //! What is refused of a Job.
+use super::defaults::CONTROLLER_UID;
 use super::policies;
 use crate::resources::validation::{self, domain_prefixed_path, not_negative};
 use crate::status::{Cause, cause};
@@ -19,9 +20,34 @@ const MANAGER_BYTES_MAX: usize = 63;
 
 /// What is wrong with a new Job.
 pub fn validate(job: &Value) -> Vec<Cause> {
-    let mut causes = validate_spec(&job["spec"]);
+    let mut causes = validate_selector(job);
+    causes.extend(validate_spec(&job["spec"]));
     causes.extend(validate_host_names(job));
     causes
+}
+
+/// Which pods are the Job's: those with its uid, unless somebody answers for others (manualSelector).
+fn validate_selector(job: &Value) -> Vec<Cause> {
+    let (uid, spec) = (&job["metadata"]["uid"], &job["spec"]);
+    let selector = &spec["selector"];
+    if spec["manualSelector"] == true {
+        // Of all kinds this one may select everything.
+        return match selector.as_object() {
+            Some(parts) if parts.is_empty() => Vec::new(),
+            _ => validation::selector(spec, "job"),
+        };
+    }
+    // One that another Job has left in a manifest would make its pods this one's.
+    let own = &selector["matchLabels"][CONTROLLER_UID];
+    let is_own = selector.is_null() || uid.is_null() || own == uid;
+    match is_own {
+        true => Vec::new(),
+        false => vec![cause::invalid(
+            "spec.selector",
+            selector,
+            "`selector` not auto-generated",
+        )],
+    }
 }
 
 /// A Job's pods are named for it and their indexes to each other: the last index has the longest name.
@@ -310,5 +336,27 @@ mod tests {
                 "metadata.name: Invalid value: {name:?}: will not able to create pod with invalid DNS label: {name}-1000"
             )]
         );
+    }
+
+    #[test]
+    fn the_pods_of_other_jobs_are_selected_only_by_who_answers_for_it() {
+        let own = json!({"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}});
+        let others = json!({"matchLabels": {"batch.kubernetes.io/controller-uid": "other"}});
+        let mine = json!({"matchLabels": {"a": "b"}});
+        let labels = json!({"template": {"metadata": {"labels": {"a": "b"}}}});
+        for (selector, manual, more, want) in [
+            (json!(null), false, json!({}), vec![]),
+            (own, false, json!({}), vec![]),
+            (others, false, json!({}), vec!["spec.selector"]),
+            (mine.clone(), false, labels.clone(), vec!["spec.selector"]),
+            (mine.clone(), true, labels, vec![]),
+            (mine, true, json!({}), vec!["spec.template.metadata.labels"]),
+        ] {
+            let mut job = job(more);
+            job["metadata"]["uid"] = json!("u");
+            job["spec"]["selector"] = selector.clone();
+            job["spec"]["manualSelector"] = json!(manual);
+            assert_eq!(fields(&validate(&job)), want, "{selector} {manual}");
+        }
     }
 }
