@@ -8,7 +8,7 @@ use orlop_cluster::certificates::Signer;
 use orlop_cluster::layout::Layout;
 use orlop_cluster::{files, kubeconfigs, yaml};
 use orlop_pki::Identity;
-use serde_json::{Value, json};
+use serde_json::json;
 
 pub async fn kubeconfig(arguments: KubeconfigArgs) -> Result<()> {
     match arguments.command {
@@ -64,6 +64,7 @@ fn of_admin(layout: &Layout) -> Result<(String, String)> {
 mod tests {
     use super::*;
     use crate::cli::{Cli, Command, parse};
+    use serde_json::Value;
     use std::path::Path;
 
     fn printed(root: &Path, line: &str) -> Result<Value> {
