@@ -6,6 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -13,6 +14,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use kube::client::Body;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Refusal;
@@ -21,6 +23,9 @@ use super::store::{Actor, Key, Store};
 use super::watch::{Selection, follow};
 use super::write::{Answer, Deletion, Form};
 use crate::faults::{Fate, Faults};
+
+/// How old a list that needn't be the newest may be.
+const LAG_MAX: Duration = Duration::from_secs(60);
 
 type Frames = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -132,7 +137,14 @@ impl Connection {
 
     fn list(&self, target: &Target, query: &BTreeMap<String, String>) -> Answer {
         let selection = Selection::new(target.key.kind, &target.key.namespace, query);
-        let now = self.store.lock().version;
+        let (now, oldest) = {
+            let contents = self.store.lock();
+            let oldest = Instant::now().checked_sub(LAG_MAX);
+            (
+                contents.version,
+                oldest.map_or(0, |oldest| contents.version_before(oldest)),
+            )
+        };
         let asked = number(query.get("resourceVersion"));
         let again = !self.listed.lock().unwrap().insert(format!("{selection:?}"));
         // The first list, and one that looks for certain objects, is the newest; so is one that names no version, as the
@@ -140,7 +152,7 @@ impl Connection {
         let is_free = again && !query.contains_key("labelSelector");
         let lag = if is_free { self.faults.lag() } else { 0 };
         let behind = if asked.is_some() { lag } else { 0 };
-        let at = now - behind.min(now);
+        let at = now.saturating_sub(behind).max(oldest);
         if let Some(asked) = asked
             && asked > at
         {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::kinds::Kind;
 use crate::random::Random;
@@ -40,6 +41,7 @@ pub enum Actor {
 #[derive(Debug, Clone)]
 pub struct Commit {
     pub version: u64,
+    pub at: Instant,
     pub by: Actor,
     pub key: Key,
     /// Before; `None` for a new object.
@@ -70,6 +72,12 @@ impl Contents {
 
     pub fn get(&self, key: &Key) -> Option<&Arc<Value>> {
         self.objects.get(key)
+    }
+
+    /// The newest version that there was before `moment`.
+    pub fn version_before(&self, moment: Instant) -> u64 {
+        let later = self.log.partition_point(|commit| commit.at < moment);
+        later.checked_sub(1).map_or(0, |last| self.log[last].version)
     }
 }
 
@@ -125,6 +133,7 @@ impl Store {
         }
         let commit = Commit {
             version,
+            at: Instant::now(),
             by,
             key,
             old,
