@@ -2,7 +2,8 @@
 //!
 //! It never goes back in time. Behind one address there may be several servers, and the one that answers after a lost
 //! watch may be behind the one that answered before; acting on what it shows would undo and do again what was done
-//! since. So a new list is asked for nothing older than what was seen, and an older one isn't taken.
+//! since. So a new list is asked for nothing older than what was seen, and an older one isn't taken. A server that is
+//! not that far is asked for the newest there is, which it has to find out.
 
 use std::fmt;
 use std::pin::pin;
@@ -85,9 +86,13 @@ impl Failure {
 
     /// The version to go on from isn't known yet.
     fn is_behind(&self) -> bool {
-        let too_large = |status: &Status| status.message.starts_with("Too large resource version");
-        matches!(self, Self::Behind { .. }) || self.status().is_some_and(too_large)
+        matches!(self, Self::Behind { .. }) || self.status().is_some_and(is_too_large)
     }
+}
+
+/// The version that was asked for isn't known yet.
+fn is_too_large(status: &Status) -> bool {
+    status.message.starts_with("Too large resource version")
 }
 
 struct Source<K> {
@@ -169,7 +174,15 @@ where
         }
         let mut version = None;
         loop {
-            let page = self.api.list(&params).await?;
+            let page = match self.api.list(&params).await {
+                Err(kube::Error::Api(status))
+                    if params.resource_version.is_some() && is_too_large(&status) =>
+                {
+                    params = self.list.clone();
+                    continue;
+                }
+                answer => answer?,
+            };
             if version.is_none() {
                 let text = page.metadata.resource_version.clone().unwrap_or_default();
                 let listed = text.parse().unwrap_or(0);
@@ -431,6 +444,32 @@ mod tests {
             ["list", "has a", "at 90", "list", "has b", "at 3"]
         );
         assert!(asked.lock().unwrap().len() > 5, "it was given some time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_not_as_far_is_asked_for_the_newest_at_once() {
+        let refusal = |code: u16, message: &str| {
+            let status = json!({"code": code, "message": message, "reason": "Timeout", "status": "Failure"});
+            (code, vec![status])
+        };
+        let (api, asked) = scripted::<Pod>(vec![
+            list(7, &["a"]),
+            refusal(410, "too old"),
+            refusal(504, "Too large resource version: 7, current: 5"),
+            list(9, &["b"]),
+        ]);
+        let config = watcher::Config::default();
+        let mut at = Vec::new();
+        let follow = follow::<Pod>(api, &config, |told| match told {
+            Told::ListEnd(version) => at.push(version),
+            _ => {}
+        });
+        let at_once = RETRY_MIN.mul_f64(3.0);
+        let _ = timeout(at_once, follow).await;
+        let asked = asked.lock().unwrap();
+        assert_eq!(at, [7, 9], "{asked:?}");
+        assert!(asked[2].contains("resourceVersion=7"), "{asked:?}");
+        assert!(!asked[3].contains("resourceVersion"), "{asked:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,8 +20,8 @@ use crate::api::kinds::{DAEMON_SETS, EVENTS, LEASES, NODES, PODS, REVISIONS};
 use crate::api::store::{Actor, Contents};
 use crate::api::{Commit, Key};
 
-/// For how long a part may act on what is no longer true: the longest lag, outage, slow watch and back-off together.
-const STALENESS_MAX: Duration = Duration::from_secs(150);
+/// For how long a part may act on what is no longer true: two outages, a back-off after each, and a slow watch.
+const STALENESS_MAX: Duration = Duration::from_secs(2 * (40 + 60) + 15);
 /// A pod that is available for less than this may still look unavailable to the controllers.
 const SEEN_FOR_SURE: Duration = Duration::from_secs(75);
 
