@@ -460,9 +460,10 @@ mod tests {
         ]);
         let config = watcher::Config::default();
         let mut at = Vec::new();
-        let follow = follow::<Pod>(api, &config, |told| match told {
-            Told::ListEnd(version) => at.push(version),
-            _ => {}
+        let follow = follow::<Pod>(api, &config, |told| {
+            if let Told::ListEnd(version) = told {
+                at.push(version);
+            }
         });
         let at_once = RETRY_MIN.mul_f64(3.0);
         let _ = timeout(at_once, follow).await;
