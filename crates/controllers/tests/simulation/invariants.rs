@@ -402,9 +402,11 @@ pub fn converged(contents: &Contents) -> Result<(), String> {
         .collect();
     for (key, pod) in contents.of_kind(&PODS) {
         let on = target(pod).unwrap_or_default();
-        // Who was left behind before it was bound is nobody's: it waits for its node to come back.
-        let waits = owner(pod).is_none() && text(pod, "/spec/nodeName").is_empty();
-        if !waits && contents.get(&Key::new(&NODES, "", &on)).is_none() {
+        // Who was left behind before it was bound is nobody's, and told anew of its chances whenever they change.
+        if text(pod, "/spec/nodeName").is_empty() {
+            return Err(format!("{} waits to be bound to {on}", key.name));
+        }
+        if contents.get(&Key::new(&NODES, "", &on)).is_none() {
             return Err(format!("{} is left on {on}, which is gone", key.name));
         }
         match owner(pod) {
