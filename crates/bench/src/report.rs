@@ -78,6 +78,17 @@ pub fn rate(what: &str, ours: f64, reference: f64, rounds: usize, bar: f64) {
     );
 }
 
+/// The same without a bar: what the figure above can come to at most.
+pub fn share(what: &str, rate: f64, reference: f64, rounds: usize) {
+    let each = |sum: f64| format!("{:.0} /s", sum / rounds as f64);
+    println!(
+        "{what:<52} {:>12} {:>12} {:>7.2}x",
+        each(rate),
+        each(reference),
+        rate / reference
+    );
+}
+
 /// What the requests of the line above cost, and what they could come to with nothing else on the machine.
 pub fn cpu(each: &PerRequest) {
     let client = each.client.as_micros();

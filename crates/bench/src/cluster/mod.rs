@@ -1,6 +1,7 @@
 //! Masters of a cluster in the lab: how long the first takes, what its control plane needs, and what writes come to
 //! through three members of etcd.
 mod init;
+mod straight;
 mod writes;
 
 use crate::report;

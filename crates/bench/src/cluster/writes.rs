@@ -1,19 +1,19 @@
 //! Writes through three API servers on three members of etcd, beside what the same members take of the same values from
 //! etcd's own clients. All clients are in the network of the machines.
+use super::straight::{Write, connect, straight};
 use super::{MASTERS, Machines};
 use crate::api::load::{creates, together};
 use crate::api::target::Target;
 use crate::report;
 use anyhow::{Context, Result};
-use etcd_client::{Certificate, Client, ConnectOptions, Identity, TlsOptions};
+use etcd_client::Client;
 use nix::sched::{CloneFlags, setns};
 use serde_json::json;
 use std::fs::File;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// Clients at a time, shared out to the members.
-const CLIENTS: usize = 48;
+pub const CLIENTS: usize = 48;
 /// Loads alternate so many times.
 const ROUNDS: usize = 3;
 /// Bytes of an object's data.
@@ -49,14 +49,15 @@ fn inside(machines: &Machines, writes: usize) -> Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let clients = runtime.block_on(connect(machines, &members))?;
-    let (mut ours, mut theirs) = (0.0, 0.0);
+    let (mut ours, mut theirs, mut guarded) = (0.0, 0.0, 0.0);
     let mut bytes = 0;
     for round in 0..ROUNDS {
         ours += through_servers(&targets, round, writes)?;
         if bytes == 0 {
             bytes = runtime.block_on(stored_bytes(clients[0].clone()))?;
         }
-        theirs += runtime.block_on(straight(&clients, bytes, round, writes))?;
+        theirs += runtime.block_on(straight(&clients, bytes, round, writes, Write::Put))?;
+        guarded += runtime.block_on(straight(&clients, bytes, round, writes, Write::Guarded))?;
     }
     report::rate(
         &format!("writes of {bytes} B through three members"),
@@ -64,6 +65,12 @@ fn inside(machines: &Machines, writes: usize) -> Result<()> {
         theirs,
         ROUNDS,
         SHARE_MIN,
+    );
+    report::share(
+        "  etcd's clients, when they write as API servers do",
+        guarded,
+        theirs,
+        ROUNDS,
     );
     Ok(())
 }
@@ -93,53 +100,4 @@ async fn stored_bytes(mut client: Client) -> Result<usize> {
         .get("/registry/configmaps/default/bench-0-0-00000", None)
         .await?;
     Ok(found.kvs().first().context("nothing is stored")?.value().len())
-}
-
-/// Puts per second, by as many clients.
-async fn straight(clients: &[Client], bytes: usize, round: usize, writes: usize) -> Result<f64> {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    NEXT.store(0, Ordering::Relaxed);
-    let began = Instant::now();
-    let mut running = tokio::task::JoinSet::new();
-    for client in clients {
-        let mut client = client.clone();
-        running.spawn(async move {
-            loop {
-                let number = NEXT.fetch_add(1, Ordering::Relaxed);
-                if number >= writes {
-                    return anyhow::Ok(());
-                }
-                let key = format!("/bench/{round}/{number:05}");
-                client.put(key, vec![b'x'; bytes], None).await?;
-            }
-        });
-    }
-    for ended in running.join_all().await {
-        ended?;
-    }
-    Ok(writes as f64 / began.elapsed().as_secs_f64())
-}
-
-/// A connection each.
-async fn connect(machines: &Machines, members: &[String]) -> Result<Vec<Client>> {
-    let pki = |file: &str| -> Result<Vec<u8>> {
-        let path = machines
-            .lab
-            .path(MASTERS[0], &format!("/etc/kubernetes/pki/{file}"))?;
-        Ok(std::fs::read(path)?)
-    };
-    let identity = Identity::from_pem(
-        pki("apiserver-etcd-client.crt")?,
-        pki("apiserver-etcd-client.key")?,
-    );
-    let tls = TlsOptions::new()
-        .ca_certificate(Certificate::from_pem(pki("etcd/ca.crt")?))
-        .identity(identity);
-    let mut clients = Vec::with_capacity(CLIENTS);
-    for number in 0..CLIENTS {
-        let member = &members[number % members.len()];
-        let options = ConnectOptions::new().with_tls(tls.clone());
-        clients.push(Client::connect([member], Some(options)).await?);
-    }
-    Ok(clients)
 }
