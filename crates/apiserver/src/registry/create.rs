@@ -24,7 +24,10 @@ const RACES_MAX: usize = 64;
 
 pub async fn create(call: &Call) -> Result<Answer, ApiError> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
-    let object = decode(call, &options)?;
+    let mut object = decode_plain(call, &options)?;
+    // One that was read from another object is that one's: nothing is to follow from it.
+    identity::metadata(&mut object).remove("uid");
+    (call.resource.rules.default)(&mut object);
     create_object(call, object, &options, None).await
 }
 

@@ -55,6 +55,28 @@ async fn c03_c04_names_are_taken_once_and_versions_are_the_servers() {
     assert_eq!(admin.get(&format!("{CONFIGMAPS}/c2")).await.code, 404);
 }
 
+/// What follows from the uid follows from the new one.
+#[tokio::test]
+async fn a_job_that_is_made_from_another_one_has_pods_of_its_own() {
+    let admin = Cluster::start().await.admin();
+    let jobs = "/apis/batch/v1/namespaces/default/jobs";
+    let job = json!({"metadata": {"name": "j"}, "spec": {"template": {"spec": {"restartPolicy": "Never",
+        "containers": [{"name": "c", "image": "i"}]}}}});
+    let mut read = admin.post(jobs, job).await.ok();
+    read["metadata"]["name"] = json!("k");
+    read["metadata"]["resourceVersion"] = json!(null);
+    let message = admin.post(jobs, read.clone()).await.refused(422);
+    assert!(message.contains("`selector` not auto-generated"), "{message}");
+    read["spec"]["selector"] = json!(null);
+    let made = admin.post(jobs, read.clone()).await.ok();
+    let uid = &made["metadata"]["uid"];
+    assert_ne!(*uid, read["metadata"]["uid"]);
+    let own = json!({"batch.kubernetes.io/controller-uid": uid});
+    assert_eq!(made["spec"]["selector"], json!({"matchLabels": own}));
+    let labels = &made["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(labels["batch.kubernetes.io/controller-uid"], *uid);
+}
+
 #[tokio::test]
 async fn c05_c06_c07_namespace_and_name_are_checked() {
     let admin = Cluster::start().await.admin();

@@ -56,12 +56,24 @@ pub fn job(job: &mut Value) {
     own_pods(job);
 }
 
+/// Whether a selector says nothing, be it that it is not there.
+fn is_blank(selector: &Value) -> bool {
+    let says_nothing = |part: &Value| match part {
+        Value::Array(terms) => terms.is_empty(),
+        Value::Object(labels) => labels.is_empty(),
+        _ => true,
+    };
+    selector
+        .as_object()
+        .is_none_or(|parts| parts.values().all(says_nothing))
+}
+
 /// Once a job has its identity, its pods are told from all others by it.
 fn own_pods(job: &mut Value) {
     let text = |key: &str| job["metadata"][key].as_str().unwrap_or_default().to_owned();
     let (uid, name) = (text("uid"), text("name"));
     let spec = &mut job["spec"];
-    if uid.is_empty() || spec["manualSelector"] == true || spec["selector"].is_object() {
+    if uid.is_empty() || spec["manualSelector"] == true || !is_blank(&spec["selector"]) {
         return;
     }
     spec["selector"] = json!({"matchLabels": {CONTROLLER_UID: uid}});
@@ -79,6 +91,27 @@ fn own_pods(job: &mut Value) {
 mod tests {
     use super::super::testing;
     use super::*;
+
+    #[test]
+    fn a_job_whose_selector_says_nothing_selects_its_own_pods() {
+        let own = json!({"matchLabels": {CONTROLLER_UID: "u"}});
+        let mine = json!({"matchLabels": {"a": "b"}});
+        for (selector, manual, want) in [
+            (json!(null), false, &own),
+            (json!({}), false, &own),
+            (json!({"matchLabels": {}, "matchExpressions": []}), false, &own),
+            (json!({"matchLabels": null}), false, &own),
+            (json!({}), true, &json!({})),
+            (mine.clone(), false, &mine),
+        ] {
+            let mut given = json!({"metadata": {"name": "j", "uid": "u"},
+                "spec": {"selector": selector, "manualSelector": manual, "template": {"spec": {}}}});
+            job(&mut given);
+            assert_eq!(given["spec"]["selector"], *want, "{selector} {manual}");
+            let label = &given["spec"]["template"]["metadata"]["labels"][CONTROLLER_UID];
+            assert_eq!(*label == "u", *want == own, "{selector} {manual}");
+        }
+    }
 
     #[test]
     fn a_rule_on_a_condition_is_about_its_being_true() {
