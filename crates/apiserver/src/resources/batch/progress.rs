@@ -128,7 +128,9 @@ fn at_the_end(new: &Value, old: &Value) -> Vec<Cause> {
             causes.push(cause::invalid(&format!("status.{key}"), &is[key], &hint));
         }
     }
-    if changes("startTime") && is["startTime"].is_null() {
+    // One that is suspended and wants nothing ends without ever having begun.
+    let may_not_begin = new["spec"]["suspend"] == true && new["spec"]["completions"] == 0;
+    if changes("startTime") && is["startTime"].is_null() && !may_not_begin {
         let hint = "startTime is required for finished job";
         causes.push(cause::required("status.startTime", hint));
     }

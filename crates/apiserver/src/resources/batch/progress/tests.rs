@@ -112,6 +112,14 @@ fn nothing_is_left_of_a_job_that_has_ended() {
             "it is stored: {more}"
         );
     }
+    let never_began = with(
+        ended(&["SuccessCriteriaMet", "Complete"]),
+        &json!({"startTime": null}),
+    );
+    for (completions, may) in [(0, true), (1, false)] {
+        let spec = json!({"suspend": true, "completions": completions});
+        assert_eq!(becomes(&spec, &json!({}), &never_began).is_empty(), may, "{spec}");
+    }
     let twice = json!({"uncountedTerminatedPods": {"succeeded": ["u", ""], "failed": ["u"]}});
     assert_eq!(
         becomes(&json!({}), &json!({}), &twice),
