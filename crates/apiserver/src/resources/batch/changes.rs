@@ -69,6 +69,9 @@ pub fn validate(new: &Value, old: &Value) -> Vec<Cause> {
         };
         causes.push(cause::invalid(&format!("spec.{key}"), is, hint));
     }
+    if new["spec"]["completions"] != old["spec"]["completions"] {
+        causes.extend(jobs::validate_host_names(new));
+    }
     causes
 }
 
@@ -88,6 +91,19 @@ mod tests {
         assert_eq!(fields(&causes), ["spec.completions"]);
         let managed = job(json!({"managedBy": "example.com/others"}));
         assert_eq!(fields(&validate(&managed, &job(json!({})))), ["spec.managedBy"]);
+    }
+
+    #[test]
+    fn a_job_that_grows_has_names_for_all_its_pods() {
+        let of = |number: i64| {
+            let mut job =
+                job(json!({"completionMode": "Indexed", "completions": number, "parallelism": number}));
+            job["metadata"]["name"] = json!("a".repeat(61));
+            job
+        };
+        assert!(validate(&of(10), &of(9)).is_empty());
+        assert_eq!(fields(&validate(&of(11), &of(10))), ["metadata.name"]);
+        assert!(validate(&of(11), &of(11)).is_empty(), "it is stored");
     }
 
     #[test]

@@ -51,7 +51,7 @@ fn validate_selector(job: &Value) -> Vec<Cause> {
 }
 
 /// A Job's pods are named for it and their indexes to each other: the last index has the longest name.
-fn validate_host_names(job: &Value) -> Option<Cause> {
+pub fn validate_host_names(job: &Value) -> Option<Cause> {
     let (name, spec) = (&job["metadata"]["name"], &job["spec"]);
     let last = spec["completions"].as_i64()?.checked_sub(1)?;
     if spec["completionMode"] != "Indexed" || last < 0 {
