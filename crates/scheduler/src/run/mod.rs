@@ -229,6 +229,18 @@ impl Scheduler {
             self.csi_nodes.synced(),
             self.drivers.synced(),
         );
+        self.room_is_seen().await;
+    }
+
+    /// Ends when it is known how much room drivers have, if any of those that are known tells that.
+    async fn room_is_seen(&self) {
+        let mut is_told = false;
+        self.drivers
+            .store()
+            .for_each(|driver| is_told |= driver.tells_room);
+        if is_told {
+            self.capacities.synced().await;
+        }
     }
 
     /// Who tells of a pod; nobody if it waits for another scheduler.
@@ -259,4 +271,40 @@ fn profiles(
         (profile.name.clone(), (profile, recorder))
     };
     options.profiles.iter().map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures::FutureExt;
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+    use crate::run::testing::scheduler;
+
+    #[tokio::test]
+    async fn pods_are_placed_once_it_is_known_how_much_room_there_is_if_somebody_tells() {
+        let scheduler = scheduler().await;
+        assert!(scheduler.room_is_seen().now_or_never().is_some(), "nobody tells");
+        let driver = json!({"metadata": {"name": "d"}, "spec": {"storageCapacity": true}});
+        scheduler
+            .drivers
+            .store()
+            .apply(serde_json::from_value(driver).unwrap());
+        assert!(scheduler.room_is_seen().now_or_never().is_none());
+        let service = tower::service_fn(|_: Request<Body>| async {
+            let list = json!({"kind": "CSIStorageCapacityList", "apiVersion": "storage.k8s.io/v1",
+                "metadata": {"resourceVersion": "1"}, "items": []});
+            Ok::<_, Infallible>(Response::new(Body::from(list.to_string().into_bytes())))
+        });
+        let api = Api::all(orlop_client::in_process(service));
+        let room = scheduler.capacities.run(api, watcher::Config::default());
+        tokio::select! {
+            () = room => unreachable!("it is watched for ever"),
+            () = scheduler.room_is_seen() => {}
+        }
+    }
 }
