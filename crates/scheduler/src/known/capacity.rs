@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::storage::v1 as storage;
 use orlop_api::quantity::{Amount, amount};
-use orlop_api::selector::LabelSelector;
+use orlop_api::selector::{LabelSelector, Operator};
 use orlop_client::informer::{Projection, Shared};
 
 use super::view::NodeView;
@@ -58,6 +58,15 @@ impl CapacityView {
     /// Whether the node can reach it.
     pub fn is_reachable_from(&self, node: &NodeView) -> bool {
         self.nodes.matches(&node.node.labels)
+    }
+
+    /// A label that every node has which can reach it, and its value, if one label alone tells that.
+    pub fn label(&self) -> Option<(&str, &str)> {
+        let mut wanted = self.nodes.requirements.iter();
+        wanted.find_map(|wanted| match (wanted.operator, wanted.values.as_slice()) {
+            (Operator::Equals | Operator::In, [value]) => Some((wanted.key.as_str(), value.as_str())),
+            _ => None,
+        })
     }
 
     /// Whether a volume may be made there now that could not be before.

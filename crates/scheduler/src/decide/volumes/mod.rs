@@ -3,18 +3,20 @@
 //! A claim that is bound confines its pod to where its volume can be reached. One of a class that waits for its first
 //! consumer is met by a volume of the chosen node, or by one that a provisioner makes for that node.
 
+mod room;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
 use orlop_api::placement::Reason;
-use orlop_api::quantity::Amount;
 use orlop_client::informer::{Cached, ObjectKey};
 
-use crate::known::capacity::CapacityView;
 use crate::known::view::{NodeView, Pending};
 use crate::known::volumes::{ClaimView, ClassView, VolumeView};
 use crate::known::world::World;
+
+use room::Room;
 
 /// The provisioner of classes whose volumes are made by people.
 const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
@@ -62,7 +64,7 @@ struct Waiting {
     /// The volumes that could be its own, wherever they are: one that is given to it, then the smallest.
     candidates: Vec<Arc<Cached<VolumeView>>>,
     /// Where there is room for a volume that is made for it; `None` if nobody tells that.
-    room: Option<Vec<Arc<Cached<CapacityView>>>>,
+    room: Option<Room>,
 }
 
 impl Volumes {
@@ -175,7 +177,7 @@ impl Waiting {
             selected: world.selected(&claim),
             promised: world.promised_to(&claim.key),
             candidates: Vec::new(),
-            room: room(&claim, &class, world),
+            room: Room::of(&claim, &class, world),
             claim,
             class,
         })?;
@@ -247,30 +249,9 @@ impl Waiting {
             return Err(Reason::VolumeBinding);
         }
         let room = self.room.as_ref();
-        let has_room = room.is_none_or(|room| room.iter().any(|room| room.is_reachable_from(node)));
+        let has_room = room.is_none_or(|room| room.is_reachable_from(node));
         has_room.then_some(()).ok_or(Reason::VolumeRoom)
     }
-}
-
-/// Where a driver of the class has room for the claim's volume; `None` if it doesn't tell that, or the claim no size.
-fn room(
-    claim: &ClaimView,
-    class: &Cached<ClassView>,
-    world: &World,
-) -> Option<Vec<Arc<Cached<CapacityView>>>> {
-    let driver = world
-        .drivers
-        .get(&ObjectKey::new("", class.provisioner.as_str()))?;
-    if !driver.tells_room || claim.request == Amount::ZERO {
-        return None;
-    }
-    let mut found = Vec::new();
-    world.capacities.for_each(|room| {
-        if room.class == class.key.name && room.largest.is_some_and(|largest| largest >= claim.request) {
-            found.push(room.clone());
-        }
-    });
-    Some(found)
 }
 
 #[cfg(test)]
