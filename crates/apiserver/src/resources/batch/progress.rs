@@ -17,6 +17,7 @@ pub fn validate(new: &Value, old: &Value) -> Vec<Cause> {
         .iter()
         .filter_map(|counter| not_negative(&new["status"], counter, &format!("status.{counter}")))
         .collect();
+    causes.extend(ready(&new["status"], &old["status"]));
     causes.extend(uncounted(&new["status"]["uncountedTerminatedPods"]));
     causes.extend(ends(new, old));
     causes.extend(at_the_end(new, old));
@@ -24,6 +25,15 @@ pub fn validate(new: &Value, old: &Value) -> Vec<Cause> {
     causes.extend(times(new, old));
     causes.extend(counters(new, old));
     causes
+}
+
+/// Of the active pods some are ready, and no others.
+fn ready(is: &Value, was: &Value) -> Option<Cause> {
+    let number = |key: &str| is[key].as_i64().unwrap_or_default();
+    let changes = ["ready", "active"].iter().any(|key| is[key] != was[key]);
+    let hint = "cannot set more ready pods than active";
+    (changes && number("ready") > number("active"))
+        .then(|| cause::invalid("status.ready", &is["ready"], hint))
 }
 
 /// Pods that are yet to be counted are named once.

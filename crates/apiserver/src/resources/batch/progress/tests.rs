@@ -83,6 +83,25 @@ fn a_job_ends_in_one_way_that_was_announced() {
 }
 
 #[test]
+fn no_more_pods_are_ready_than_are_active() {
+    let too_many = "status.ready: Invalid value: 2: cannot set more ready pods than active";
+    let both = json!({"active": 2, "ready": 2});
+    for (old, new, want) in [
+        (json!({}), both.clone(), None),
+        (json!({}), json!({"active": 1, "ready": 2}), Some(too_many)),
+        (both, json!({"ready": 2}), Some(too_many)),
+        (json!({"ready": 2}), json!({"ready": 2, "failed": 1}), None),
+    ] {
+        let told = becomes(&json!({}), &old, &new);
+        assert_eq!(
+            told.iter().map(String::as_str).collect::<Vec<_>>(),
+            want.as_slice(),
+            "{old} {new}"
+        );
+    }
+}
+
+#[test]
 fn nothing_is_left_of_a_job_that_has_ended() {
     let failed = ended(&["FailureTarget", "Failed"]);
     for (more, want) in [
