@@ -135,8 +135,8 @@ impl AgentLock {
     }
 
     /// The same for the agent of a whole node. Where another `orlop up` runs under the root, it is that which is named.
-    pub async fn take_under(root: &Root) -> Result<Self, LockError> {
-        match Self::take(&root.kubelet()).await {
+    pub async fn take_under(root: &Root, directory: &Path) -> Result<Self, LockError> {
+        match Self::take(directory).await {
             Err(LockError::AgentHeld { pid, directory }) => {
                 let path = root.pid_file();
                 Err(match NodeLock::holder(&path)? {
@@ -233,12 +233,13 @@ mod tests {
     async fn whole_node_names_the_other_one_rather_than_the_agent_in_it() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::new(Some(dir.path())).unwrap();
-        std::fs::create_dir_all(root.kubelet()).unwrap();
-        let _agent = AgentLock::take_under(&root).await.unwrap();
-        let refused = AgentLock::take_under(&root).await.err().unwrap();
+        let directory = root.kubelet();
+        std::fs::create_dir_all(&directory).unwrap();
+        let _agent = AgentLock::take_under(&root, &directory).await.unwrap();
+        let refused = AgentLock::take_under(&root, &directory).await.err().unwrap();
         assert!(matches!(refused, LockError::AgentHeld { .. }), "{refused}");
         let _node = NodeLock::take(&root.pid_file()).unwrap();
-        let refused = AgentLock::take_under(&root).await.err().unwrap();
+        let refused = AgentLock::take_under(&root, &directory).await.err().unwrap();
         assert!(matches!(refused, LockError::Held { .. }), "{refused}");
     }
 }

@@ -25,6 +25,7 @@ use cli::{Cli, Command, KubeletArgs, LogArgs};
 use lock::AgentLock;
 use orlop_kubelet::directories;
 use paths::Root;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -111,13 +112,15 @@ fn run(cli: Cli) -> Result<()> {
         Command::Reset(arguments) => run_to_end(&LogArgs::QUIET, commands::cluster::reset::reset(arguments)),
         Command::Up(arguments) if commands::cluster::is_member(&arguments.root)? => {
             let root = Root::new(arguments.root.root.as_deref())?;
+            let directory = commands::cluster::member::directory(&root)?;
             let (log, node) = (arguments.log.clone(), commands::cluster::member::run(arguments));
-            run_to_end(&log, as_only_node(root, node))
+            run_to_end(&log, as_only_node(root, directory, node))
         }
         Command::Up(arguments) => {
             let root = Root::new(arguments.root.root.as_deref())?;
+            let directory = root.kubelet();
             let (log, node) = (arguments.log.clone(), commands::up::up(arguments));
-            run_to_end(&log, as_only_node(root, node))
+            run_to_end(&log, as_only_node(root, directory, node))
         }
         Command::Kubelet(arguments) => run_to_end(&arguments.log.clone(), as_only_agent(arguments)),
         Command::Why(arguments) => run_to_end(&LogArgs::QUIET, commands::insight::why(&arguments)),
@@ -137,9 +140,9 @@ fn run(cli: Cli) -> Result<()> {
 }
 
 /// Runs a whole node, while no other agent works in the directory of its own.
-async fn as_only_node(root: Root, node: impl Future<Output = Result<()>>) -> Result<()> {
-    directories::make(&root.kubelet())?;
-    let _lock = AgentLock::take_under(&root).await?;
+async fn as_only_node(root: Root, directory: PathBuf, node: impl Future<Output = Result<()>>) -> Result<()> {
+    directories::make(&directory)?;
+    let _lock = AgentLock::take_under(&root, &directory).await?;
     node.await
 }
 

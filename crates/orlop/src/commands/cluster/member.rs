@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use orlop_cluster::layout::Layout;
 use orlop_cluster::{files, kubelet as agent, yaml};
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
@@ -74,6 +75,18 @@ pub async fn run(arguments: UpArgs) -> Result<()> {
         tracing::warn!("not every part ended within {STOP_TIMEOUT:?}");
     }
     outcome
+}
+
+/// Where the member's agent works.
+pub fn directory(root: &Root) -> Result<PathBuf> {
+    let flags = files::read(&layout(root).kubelet_flags())?;
+    works_in(root, &flags)
+}
+
+fn works_in(root: &Root, flags: &str) -> Result<PathBuf> {
+    // Whichever runtime it uses.
+    let agent = kubelet_arguments(root, "unix:///", flags)?;
+    Ok(agent.root_dir.unwrap_or_else(|| root.kubelet()))
 }
 
 fn agent_name(arguments: &KubeletArgs) -> String {
@@ -145,5 +158,17 @@ mod tests {
             Some("unix:///x.sock")
         );
         assert!(kubelet_arguments(&root, "unix:///x.sock", "KUBELET_KUBEADM_ARGS=--nonsense").is_err());
+    }
+
+    #[test]
+    fn the_agent_works_where_its_flags_say() {
+        let root = Root::new(Some(Path::new("/srv/n1"))).unwrap();
+        for (flags, want) in [
+            ("--node-ip=10.0.0.1", "/srv/n1/var/lib/kubelet"),
+            ("--root-dir=/data/kubelet", "/data/kubelet"),
+        ] {
+            let flags = format!("KUBELET_KUBEADM_ARGS=\"{flags}\"\n");
+            assert_eq!(works_in(&root, &flags).unwrap(), Path::new(want), "{flags}");
+        }
     }
 }
