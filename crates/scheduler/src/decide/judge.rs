@@ -91,7 +91,8 @@ impl<'a> Judge<'a> {
 
     /// Which volumes are attached to the candidate, if the pod may bring too many.
     pub fn load_of(&self, candidate: &Candidate<'_>) -> Option<Load<'_>> {
-        self.brought.as_ref()?.on(candidate)
+        let awaited = candidate.awaited(self.key, self.priority());
+        self.brought.as_ref()?.on(candidate, awaited)
     }
 
     /// Why the node isn't one for the pod, whoever else is there, or has too little left.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use orlop_api::placement::Reason;
 use orlop_client::informer::ObjectKey;
 
-use crate::known::cluster::{Candidate, Holder};
+use crate::known::cluster::{Candidate, Holder, Nominee};
 use crate::known::csi::Attachment;
 use crate::known::view::Pending;
 use crate::known::world::World;
@@ -28,6 +28,8 @@ pub struct Load<'a> {
     limits: Vec<(Arc<str>, usize)>,
     /// By how many uses.
     attached: BTreeMap<Attachment, i64>,
+    /// Of those for whom room is made there.
+    awaited: BTreeSet<Attachment>,
 }
 
 impl<'a> Brought<'a> {
@@ -40,8 +42,13 @@ impl<'a> Brought<'a> {
         (!volumes.is_empty()).then_some(Self { world, volumes })
     }
 
-    /// Counts what is attached to the candidate; `None` if there is no limit.
-    pub fn on(&'a self, candidate: &Candidate<'_>) -> Option<Load<'a>> {
+    /// Counts what is attached to the candidate, and what others bring for whom room is made there; `None` if there is no
+    /// limit.
+    pub fn on<'c>(
+        &'a self,
+        candidate: &Candidate<'_>,
+        awaited: impl Iterator<Item = (&'c ObjectKey, &'c Nominee)>,
+    ) -> Option<Load<'a>> {
         let name = ObjectKey::new("", candidate.name.clone());
         let node = self.world.csi_nodes.get(&name)?;
         let is_brought = |driver: &str| self.volumes.iter().any(|volume| *volume.driver == *driver);
@@ -50,12 +57,17 @@ impl<'a> Brought<'a> {
             brought: self,
             limits: limits.cloned().collect(),
             attached: BTreeMap::new(),
+            awaited: BTreeSet::new(),
         };
         if load.limits.is_empty() {
             return None;
         }
         for (key, holder) in candidate.holders {
             load.count(key, holder, 1);
+        }
+        for (key, nominee) in awaited {
+            load.awaited
+                .extend(attachments(self.world, &key.namespace, &nominee.claims));
         }
         Some(load)
     }
@@ -79,7 +91,9 @@ impl Load<'_> {
             let there = self.attached.keys().filter(is_its);
             let brought = self.brought.volumes.iter().filter(is_its);
             let new = brought.filter(|volume| !is_there(volume)).count();
-            new > 0 && there.filter(|volume| is_there(volume)).count() + new > *most
+            let awaited = self.awaited.iter().filter(is_its);
+            let kept = awaited.filter(|volume| !is_there(volume) && !self.brought.volumes.contains(*volume));
+            new > 0 && there.filter(|volume| is_there(volume)).count() + kept.count() + new > *most
         };
         self.limits.iter().any(exceeds).then_some(Reason::VolumeLimit)
     }
@@ -172,7 +186,10 @@ mod tests {
             let brought = Brought::of(&ObjectKey::new("default", "p"), &pod, &world);
             ["a", "b"].map(|node| {
                 let candidate = cluster.candidate(node).unwrap();
-                let load = brought.as_ref().and_then(|brought| brought.on(&candidate));
+                let nobody = std::iter::empty();
+                let load = brought
+                    .as_ref()
+                    .and_then(|brought| brought.on(&candidate, nobody));
                 load.is_some_and(|load| load.refuses() == Some(Reason::VolumeLimit))
             })
         };
@@ -192,6 +209,27 @@ mod tests {
         }
         let pod = pending_pod("default", "p", json!({}), with(&[], 0));
         assert!(Brought::of(&ObjectKey::new("default", "p"), &pod, &world).is_none());
+    }
+
+    #[test]
+    fn room_for_volumes_that_is_made_for_another_pod_is_left_to_it_by_lesser_ones() {
+        let world = given();
+        let refused = |claims: &[&str], priority: i32| {
+            let mut cluster = filled(&[&["1"]]);
+            let first = pending_pod("default", "first", json!({}), with(&["2"], 5));
+            let room = Some(("a".into(), first.nominee()));
+            cluster.nominate(&ObjectKey::new("default", "first"), room);
+            let key = ObjectKey::new("default", "p");
+            let pod = pending_pod("default", "p", json!({}), with(claims, priority));
+            let brought = Brought::of(&key, &pod, &world).unwrap();
+            let candidate = cluster.candidate("a").unwrap();
+            let load = brought.on(&candidate, candidate.awaited(&key, priority));
+            load.unwrap().refuses().is_some()
+        };
+        assert!(refused(&["3"], 1) && refused(&["3"], 5));
+        assert!(!refused(&["3"], 9), "it matters more");
+        assert!(!refused(&["2"], 1), "they use the same one");
+        assert!(!refused(&["1"], 1), "it is there");
     }
 
     #[test]

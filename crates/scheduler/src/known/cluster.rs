@@ -46,6 +46,8 @@ pub struct Nominee {
     pub takes: Arc<Takes>,
     /// Its labels, and what company it wants.
     pub traits: Arc<Traits>,
+    /// The names of its claims for volumes.
+    pub claims: Box<[Arc<str>]>,
 }
 
 #[derive(Debug, Default)]
@@ -322,6 +324,7 @@ mod tests {
             priority: 5,
             takes: Arc::default(),
             traits: Arc::default(),
+            claims: Box::default(),
         };
         let (a, b) = (ObjectKey::new("ns", "a"), ObjectKey::new("ns", "b"));
         cluster.nominate(&a, Some(("n".into(), nominee)));
@@ -372,6 +375,7 @@ mod tests {
             priority: 0,
             takes: Arc::default(),
             traits: Arc::default(),
+            claims: Box::default(),
         };
         cluster.nominate(&a, Some(("n".into(), nominee)));
         assert_eq!(cluster.remove_node(&"n".into()), std::slice::from_ref(&a));

@@ -88,6 +88,7 @@ impl Pending {
             priority: self.priority(),
             takes: self.takes.clone(),
             traits: self.traits.clone(),
+            claims: self.claims.clone(),
         }
     }
 
