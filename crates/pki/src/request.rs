@@ -1,10 +1,15 @@
 //! Requests for certificates that others make: read, judged by what they ask for, and signed.
 use crate::authority::Authority;
 use crate::leaf::Identity;
-use crate::{PkiError, Usage};
-use rcgen::{CertificateSigningRequestParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType};
+use crate::{PkiError, Usage, subject};
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
+    SubjectPublicKeyInfo,
+};
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
 
 /// Clocks that are a little behind must not find a new certificate not valid yet.
@@ -24,31 +29,79 @@ pub struct Asked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateRequest {
     pub asked: Asked,
-    pem: String,
+    der: Vec<u8>,
 }
 
 impl CertificateRequest {
     /// Reads a PEM request; `None` if it isn't one, isn't signed with its own key, or names somebody in a way that cannot
     /// be read.
     pub fn parse(pem: &str) -> Option<Self> {
-        let parsed = CertificateSigningRequestParams::from_pem(pem).ok()?;
-        let der = pem::parse(pem).ok()?;
-        let (_, request) = X509CertificationRequest::from_der(der.contents()).ok()?;
-        let identity = crate::tls::named(&request.certification_request_info.subject)?;
-        let names = &parsed.params.subject_alt_names;
+        let der = pem::parse(pem).ok()?.into_contents();
+        let Contents { asked, .. } = Contents::read(&der)?;
+        Some(Self { asked, der })
+    }
+}
+
+/// What of a request goes into a certificate.
+struct Contents {
+    asked: Asked,
+    key: SubjectPublicKeyInfo,
+    names: Vec<SanType>,
+    /// DER.
+    subject: Vec<u8>,
+}
+
+impl Contents {
+    /// Subjects of several values in one part, as Go writes organisations, are no less than those of as many parts.
+    fn read(der: &[u8]) -> Option<Self> {
+        let (_, request) = X509CertificationRequest::from_der(der).ok()?;
+        request.verify_signature().ok()?;
+        let info = &request.certification_request_info;
+        let mut names = Vec::new();
+        for extension in request.requested_extensions().into_iter().flatten() {
+            match extension {
+                ParsedExtension::SubjectAlternativeName(extension) => {
+                    for name in &extension.general_names {
+                        names.push(alternative(name)?);
+                    }
+                }
+                // Whoever signs says what for.
+                ParsedExtension::KeyUsage(_)
+                | ParsedExtension::ExtendedKeyUsage(_)
+                | ParsedExtension::BasicConstraints(_) => {}
+                _ => return None,
+            }
+        }
         let count = |kind: fn(&SanType) -> bool| names.iter().filter(|name| kind(name)).count();
         let dns_names = count(|name| matches!(name, SanType::DnsName(_)));
         let addresses = count(|name| matches!(name, SanType::IpAddress(_)));
+        let asked = Asked {
+            identity: crate::tls::named(&info.subject)?,
+            other_names: names.len() - dns_names - addresses,
+            dns_names,
+            addresses,
+        };
         Some(Self {
-            asked: Asked {
-                identity,
-                other_names: names.len() - dns_names - addresses,
-                dns_names,
-                addresses,
-            },
-            pem: pem.to_owned(),
+            asked,
+            key: SubjectPublicKeyInfo::from_der(info.subject_pki.raw).ok()?,
+            names,
+            subject: subject::copied(&info.subject)?,
         })
     }
+}
+
+/// `None` if it is of a kind that is for nobody here.
+fn alternative(name: &GeneralName<'_>) -> Option<SanType> {
+    Some(match name {
+        GeneralName::DNSName(name) => SanType::DnsName((*name).try_into().ok()?),
+        GeneralName::RFC822Name(name) => SanType::Rfc822Name((*name).try_into().ok()?),
+        GeneralName::URI(name) => SanType::URI((*name).try_into().ok()?),
+        GeneralName::IPAddress(bytes) => SanType::IpAddress(match bytes.len() {
+            4 => IpAddr::from(<[u8; 4]>::try_from(*bytes).ok()?),
+            _ => IpAddr::from(<[u8; 16]>::try_from(*bytes).ok()?),
+        }),
+        _ => return None,
+    })
 }
 
 impl Authority {
@@ -76,13 +129,15 @@ impl Authority {
             name: request.asked.identity.user.clone(),
             reason,
         };
-        if request.asked.identity.groups.len() > 1 {
-            // As for own leaves: a dropped group would give too few rights without a word.
-            return Err(fail("at most one group can be put into a certificate".to_owned()));
-        }
-        let mut parsed = CertificateSigningRequestParams::from_pem(&request.pem)
-            .map_err(|error| fail(error.to_string()))?;
-        let params = &mut parsed.params;
+        let contents = Contents::read(&request.der).ok_or_else(|| fail("it cannot be read".to_owned()))?;
+        let mut params = CertificateParams::default();
+        // For a while: beside one, other names are not critical.
+        params.distinguished_name = DistinguishedName::new();
+        let identity = &request.asked.identity;
+        params
+            .distinguished_name
+            .push(DnType::CommonName, identity.user.as_str());
+        params.subject_alt_names = contents.names;
         // Whatever was asked for: nobody becomes an authority by this.
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![
@@ -101,25 +156,30 @@ impl Authority {
         let (from, until) = self.period(lifetime).map_err(fail)?;
         params.not_before = from.into();
         params.not_after = until.into();
-        let certificate = parsed
-            .signed_by(self.issuer())
+        let certificate = params
+            .signed_by(&contents.key, self.issuer())
             .map_err(|error| fail(error.to_string()))?;
+        let signed = subject::renamed(certificate.der(), &contents.subject, self.issuer().key());
         // What was judged is what is signed, however a request is put together.
-        let (_, made) = x509_parser::parse_x509_certificate(certificate.der())
-            .map_err(|error| fail(error.to_string()))?;
-        if crate::tls::named(made.subject()).as_ref() != Some(&request.asked.identity) {
-            return Err(fail(
-                "its subject cannot be put into a certificate as it is".to_owned(),
-            ));
-        }
-        Ok(certificate.pem())
+        signed
+            .filter(|signed| is_of(signed, identity))
+            .ok_or_else(|| fail("its subject cannot be put into a certificate as it is".to_owned()))
     }
+}
+
+fn is_of(certificate: &str, identity: &Identity) -> bool {
+    let der = pem::parse(certificate).map(pem::Pem::into_contents);
+    der.is_ok_and(|der| {
+        let made = x509_parser::parse_x509_certificate(&der);
+        made.is_ok_and(|(_, made)| crate::tls::named(made.subject()).as_ref() == Some(identity))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rcgen::{CertificateParams, DnType, KeyPair};
+    use crate::private_key::{SEQUENCE, tagged};
+    use rcgen::{KeyPair, PublicKeyData, SigningKey};
 
     fn request(user: &str, groups: &[&str], names: &[&str]) -> String {
         let mut params =
@@ -153,6 +213,70 @@ mod tests {
         let usages = certificate.extended_key_usage().unwrap().unwrap().value;
         assert!(usages.client_auth && !usages.server_auth);
         assert_eq!(crate::subject_of(&pem.contents), Some(asked.identity));
+    }
+
+    /// A request of a subject (DER), PEM.
+    fn request_of(subject: &[u8]) -> String {
+        const VERSION: [u8; 3] = [0x02, 1, 0];
+        const NO_ATTRIBUTES: [u8; 2] = [0xa0, 0];
+        const ECDSA_WITH_SHA256: [u8; 10] = [0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
+        const BIT_STRING: u8 = 0x03;
+        let key = KeyPair::generate().unwrap();
+        let of_key = key.subject_public_key_info();
+        let fields = [&VERSION[..], subject, &of_key, &NO_ATTRIBUTES].concat();
+        let fields = tagged(SEQUENCE, &fields);
+        let signature = [vec![0], key.sign(&fields).unwrap()].concat();
+        let algorithm = tagged(SEQUENCE, &ECDSA_WITH_SHA256);
+        let parts = [fields, algorithm, tagged(BIT_STRING, &signature)].concat();
+        pem::encode(&pem::Pem::new("CERTIFICATE REQUEST", tagged(SEQUENCE, &parts)))
+    }
+
+    #[test]
+    fn a_certificate_is_of_all_organizations_that_are_asked_for() {
+        let authority = Authority::ephemeral("kubernetes").unwrap();
+        for subject in subject::tests::of_several_organizations() {
+            let request = CertificateRequest::parse(&request_of(&subject)).unwrap();
+            let alice = Identity::new("alice", &["ops", "devs"]);
+            assert_eq!(request.asked.identity, alice);
+            let signed = authority
+                .sign_request(&request, Usage::Client, Duration::from_secs(3600))
+                .unwrap();
+            assert!(authority.has_signed(&signed));
+            assert_eq!(crate::identity_of(&signed), Some(alice));
+            let signed = pem::parse(signed).unwrap();
+            let (_, signed) = x509_parser::parse_x509_certificate(signed.contents()).unwrap();
+            let mut units = signed.subject().iter_organizational_unit();
+            assert_eq!(units.next().unwrap().as_str().unwrap(), "unit", "others stay");
+        }
+    }
+
+    #[test]
+    fn names_of_every_kind_are_counted_and_signed() {
+        let mut params =
+            CertificateParams::new(["n1".to_owned(), "10.0.0.1".to_owned(), "fd00::1".to_owned()]).unwrap();
+        let [mail, uri] =
+            ["a@b.c", "spiffe://a/b"].map(|name| rcgen::string::Ia5String::try_from(name).unwrap());
+        params
+            .subject_alt_names
+            .extend([SanType::Rfc822Name(mail), SanType::URI(uri)]);
+        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.serialize_request(&key).unwrap().pem().unwrap();
+        let request = CertificateRequest::parse(&pem).unwrap();
+        let asked = &request.asked;
+        assert_eq!((asked.dns_names, asked.addresses, asked.other_names), (1, 2, 2));
+        let authority = Authority::ephemeral("kubernetes").unwrap();
+        let signed = authority
+            .sign_request(&request, Usage::Server, Duration::from_secs(3600))
+            .unwrap();
+        let (names, addresses) = crate::names_of(&signed).unwrap();
+        assert_eq!((names, addresses.len()), (vec!["n1".to_owned()], 2));
+        let signed = pem::parse(signed).unwrap();
+        let (_, signed) = x509_parser::parse_x509_certificate(signed.contents()).unwrap();
+        assert!(!signed.is_ca());
+        let names = signed.subject_alternative_name().unwrap().unwrap();
+        assert_eq!(names.value.general_names.len(), 5);
+        assert!(!names.critical);
     }
 
     /// Whoever judges a request and whoever reads the certificate see the same name, though there are two.

@@ -52,12 +52,8 @@ impl Authority {
         let identity = &request.identity;
         let certificate = match identity.groups.len() {
             0 | 1 => certificate.pem(),
-            _ => {
-                let whole = subject::renamed(certificate.der(), identity, self.issuer().key())
-                    .ok_or_else(|| failed(request, "its groups cannot be put into it".to_owned()))?;
-                let encode = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
-                pem::encode_config(&pem::Pem::new("CERTIFICATE", whole), encode)
-            }
+            _ => subject::renamed(certificate.der(), &subject::of(identity), self.issuer().key())
+                .ok_or_else(|| failed(request, "its groups cannot be put into it".to_owned()))?,
         };
         Ok(Leaf {
             certificate,
