@@ -25,6 +25,8 @@ pub enum Unfit {
     OtherKey,
     #[error("this authority has not signed it")]
     OtherAuthority,
+    #[error("the certificate of the authority that has signed it is not valid now")]
+    AuthorityNotNow,
     #[error("it is valid from {0} on only")]
     Early(Timestamp),
     #[error("it has ended at {0}")]
@@ -72,9 +74,6 @@ impl KeylessAuthority {
         if own.public_key().subject_public_key.data.as_ref() != key.public_key_raw() {
             return Err(Unfit::OtherKey);
         }
-        if !self.vouches(own, between) {
-            return Err(Unfit::OtherAuthority);
-        }
         let validity = Validity::of_pem(&leaf.certificate).ok_or(Unfit::NoCertificate)?;
         if validity.from > now {
             return Err(Unfit::Early(validity.from));
@@ -82,6 +81,7 @@ impl KeylessAuthority {
         if validity.has_ended(now) {
             return Err(Unfit::Ended(validity.until));
         }
+        self.vouches(own, between, now)?;
         if let Some(who) = no_use(own, request.usage) {
             return Err(Unfit::Usage(who));
         }
@@ -91,24 +91,36 @@ impl KeylessAuthority {
         }
     }
 
-    /// Whether a certificate is signed by the authority, or by one of those between, each of which the next has signed.
-    fn vouches<'c>(&self, own: &X509Certificate<'c>, between: &[X509Certificate<'c>]) -> bool {
+    /// A certificate counts that is signed by the authority, or by one of those between, each of which the next has signed.
+    fn vouches<'c>(
+        &self,
+        own: &X509Certificate<'c>,
+        between: &[X509Certificate<'c>],
+        now: Timestamp,
+    ) -> Result<(), Unfit> {
         let mut last = own;
         let mut between = between.iter();
         loop {
-            if self.has_signed(last) {
-                return true;
+            match self.has_signed(last, now) {
+                Some(true) => return Ok(()),
+                Some(false) => return Err(Unfit::AuthorityNotNow),
+                None => {}
             }
-            match between.next() {
-                Some(next) if next.is_ca() && is_signed_by(last, next) => last = next,
-                _ => return false,
+            let next = between.next().filter(|next| is_signed_by(last, next));
+            last = next.ok_or(Unfit::OtherAuthority)?;
+            if !is_valid(last, now) {
+                return Err(Unfit::AuthorityNotNow);
             }
         }
     }
 
-    fn has_signed(&self, certificate: &X509Certificate<'_>) -> bool {
-        let mut all = self.certificates.iter();
-        all.any(|der| parsed(der).is_some_and(|one| is_signed_by(certificate, &one)))
+    /// Whether one of its certificates that has signed another is valid; `None` if none has.
+    fn has_signed(&self, certificate: &X509Certificate<'_>, now: Timestamp) -> Option<bool> {
+        let all = self.certificates.iter().filter_map(|der| parsed(der));
+        let signers = all.filter(|one| is_signed_by(certificate, one));
+        signers
+            .map(|one| is_valid(&one, now))
+            .reduce(|any, one| any || one)
     }
 }
 
@@ -124,8 +136,16 @@ fn parsed(der: &[u8]) -> Option<X509Certificate<'_>> {
     Some(certificate)
 }
 
+/// By key and by name, as whoever verifies a connection looks for it.
 fn is_signed_by(certificate: &X509Certificate<'_>, authority: &X509Certificate<'_>) -> bool {
-    certificate.verify_signature(Some(authority.public_key())).is_ok()
+    authority.is_ca()
+        && certificate.issuer().as_raw() == authority.subject().as_raw()
+        && certificate.verify_signature(Some(authority.public_key())).is_ok()
+}
+
+fn is_valid(certificate: &X509Certificate<'_>, now: Timestamp) -> bool {
+    let (validity, now) = (certificate.validity(), now.as_second());
+    validity.not_before.timestamp() <= now && now <= validity.not_after.timestamp()
 }
 
 /// Who would need a certificate and cannot use it. One that names no use is for all.
@@ -169,7 +189,7 @@ fn is_for(name: &str, wanted: &str) -> bool {
 mod tests {
     use super::*;
     use crate::{Authority, Identity};
-    use rcgen::{BasicConstraints, CertificateParams, IsCa};
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, SanType};
     use std::net::IpAddr;
 
     fn server() -> LeafRequest {
@@ -248,6 +268,49 @@ mod tests {
             ..leaf
         };
         assert_eq!(keyless.judge(&chain, &server(), now), Ok(()));
+    }
+
+    /// What lies beside the authority's certificate counts if it is one of an authority, by its name, and while it lasts.
+    #[test]
+    fn only_authorities_vouch_and_under_their_names_and_while_they_last() {
+        let (dir, authority, _) = authority();
+        let key = KeyPair::generate().unwrap().serialize_pem();
+        let key = || KeyPair::from_pem(&key).unwrap();
+        let called = |name: &str| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params
+        };
+        let mut leaf = called("one");
+        leaf.is_ca = IsCa::NoCa;
+        let mut ended = called("one");
+        ended.not_after = rcgen::date_time_ymd(2000, 1, 1);
+        let signer = rcgen::Issuer::new(called("one"), key());
+        let own = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        let address = SanType::IpAddress(IpAddr::from([10, 0, 0, 1]));
+        params.subject_alt_names.push(address);
+        let signed = Leaf {
+            certificate: params.signed_by(&own, &signer).unwrap().pem(),
+            key: own.serialize_pem(),
+        };
+        let request = LeafRequest {
+            dns_names: Vec::new(),
+            ..server()
+        };
+        for (beside, want) in [
+            (called("one"), Ok(())),
+            (called("another"), Err(Unfit::OtherAuthority)),
+            (leaf, Err(Unfit::OtherAuthority)),
+            (ended, Err(Unfit::AuthorityNotNow)),
+        ] {
+            let beside = beside.self_signed(&key()).unwrap().pem();
+            let path = dir.path().join("both");
+            std::fs::write(&path, format!("{}{beside}", authority.certificate())).unwrap();
+            let both = KeylessAuthority::open(&path).unwrap();
+            assert_eq!(both.judge(&signed, &request, Timestamp::now()), want);
+        }
     }
 
     #[test]
