@@ -32,7 +32,7 @@ impl Asked {
 /// if that lies in `pki`. What was written, in order.
 ///
 /// # Errors
-/// One of the files is there already, and nothing was written.
+/// One of the files is there already, or cannot be written; none is there that was not before.
 pub fn generate(
     cluster: &ClusterConfig,
     node: &NodeConfig,
@@ -74,11 +74,17 @@ pub fn generate(
             present.display()
         )));
     }
-    for one in &all {
+    let written = all.iter().try_for_each(|one| {
         files::write_private(&one.path, &one.text)?;
-        files::write_public(&one.request_path(), &one.request)?;
+        files::write_public(&one.request_path(), &one.request)
+    });
+    if written.is_err() {
+        // What is there of them would be in the way of the next try; the error that counts is the first.
+        for path in &paths {
+            let _ = files::remove(path);
+        }
     }
-    Ok(paths)
+    written.map(|()| paths)
 }
 
 /// Whoever signs puts it in.
@@ -160,6 +166,12 @@ mod tests {
         let error = generated().unwrap_err().to_string();
         assert!(error.contains("scheduler.conf.csr already"), "{error}");
         assert!(!layout.pki().exists());
+        std::fs::remove_file(&present).unwrap();
+        // The last of the directories cannot be made: what was written before goes.
+        let elsewhere = present.join("kubernetes");
+        files::write_public(&present, "no directory").unwrap();
+        assert!(generate(&cluster, &node(), &layout.pki(), &elsewhere).is_err());
+        assert!(!layout.pki().join("apiserver.key").exists());
         std::fs::remove_file(&present).unwrap();
         generated().unwrap();
         let text = files::read(&layout.kubeconfig("admin")).unwrap();
