@@ -38,7 +38,9 @@ fn of_user(arguments: &KubeconfigUserArgs) -> Result<String> {
                 !arguments.validity_period.is_zero(),
                 "--validity-period must be longer than nothing"
             );
-            let groups: Vec<&str> = arguments.org.iter().map(String::as_str).collect();
+            // As of a script whose variable is empty: `--org ""`.
+            let groups = arguments.org.iter().map(String::as_str);
+            let groups: Vec<&str> = groups.filter(|group| !group.is_empty()).collect();
             let identity = Identity::new(name.as_str(), &groups);
             kubeconfigs::signed(&layout, identity, arguments.validity_period)?
         }
@@ -100,6 +102,12 @@ mod tests {
         )
         .unwrap();
         assert!(signed["users"][0]["user"]["client-certificate-data"].is_string());
+        let alone = printed(dir.path(), "--client-name=alice --org=").unwrap();
+        let certificate = orlop_cluster::expiration::client_certificate(&alone.to_string()).unwrap();
+        assert_eq!(
+            orlop_pki::identity_of(&certificate),
+            Some(Identity::new("alice", &[]))
+        );
         let error = printed(dir.path(), "--client-name=alice --validity-period=0s").unwrap_err();
         assert!(error.to_string().contains("--validity-period"), "{error}");
         assert!(printed(dir.path(), "--client-name=").is_err());
