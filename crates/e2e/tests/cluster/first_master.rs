@@ -1,6 +1,6 @@
 //! The first master: what `init` makes, changes, refuses and takes back.
 use crate::joining::fails;
-use crate::{certificates, joining, printed, row, traces, words};
+use crate::{certificates, commands, joining, printed, row, traces, words};
 use orlop_e2e::{CONTROL_PLANE, Cluster, eventually};
 use orlop_lab::steps::init_line;
 use serde_json::json;
@@ -75,6 +75,7 @@ fn init_brings_up_a_control_plane_of_static_pods_in_kubeadms_layout() {
     );
 
     tokens_and_certificates(&cluster);
+    commands::beside_init_and_join(&cluster);
     certificates::renew_under_running_parts(&cluster);
     joining::refusals(&cluster);
     joining::failures(&cluster);

@@ -5,10 +5,12 @@
 //! - `faults`: what breaks, by a [`schedule`], under clients whose [history](orlop_e2e::registers) is judged.
 //! - `kubeadm`: its files and phases, with our kubelet and images.
 //! - `certificates`: they end and are renewed under running parts.
+//! - `commands`: what kubeadm has beside `init` and `join`.
 //! - `joining`: what a join refuses, and what it takes back.
 //! - `traces`: what a member leaves on its machine.
 #![allow(clippy::unwrap_used)]
 mod certificates;
+mod commands;
 mod faults;
 mod first_master;
 mod joining;
