@@ -20,7 +20,7 @@ pub async fn reset(arguments: ResetArgs) -> Result<()> {
     if !arguments.force && !confirmed(node)? {
         anyhow::bail!("nothing was changed");
     }
-    let etcd = Etcd::of(&layout(&root))?;
+    let etcd = Etcd::of(node, &layout(&root))?;
     if let Some(etcd) = etcd.as_ref().filter(|etcd| !etcd.has_left) {
         println!("[reset] Removing this node's member of etcd");
         let left = match tokio::time::timeout(LEAVE_TIMEOUT, leave_etcd(&root, etcd)).await {
@@ -126,8 +126,12 @@ struct Etcd {
 }
 
 impl Etcd {
-    /// By its manifest. Where there is none, files of an etcd are somebody else's.
-    fn of(layout: &Layout) -> Result<Option<Self>> {
+    /// By its manifest. Where there is none, files of an etcd are somebody else's; so is the etcd that a node of its own
+    /// may run as any other static pod.
+    fn of(node: Node, layout: &Layout) -> Result<Option<Self>> {
+        if node == Node::Alone {
+            return Ok(None);
+        }
         let paths = [
             (layout.manifest("etcd"), false),
             // Of a join that was killed: it may be in the others' list.
@@ -204,22 +208,27 @@ mod tests {
     fn a_member_is_known_after_it_has_left() {
         let directory = tempfile::tempdir().unwrap();
         let layout = Layout::new(directory.path());
-        assert!(Etcd::of(&layout).unwrap().is_none());
+        assert!(Etcd::of(Node::Member, &layout).unwrap().is_none());
         let text = "spec: {containers: [{command: [etcd, --name=m1]}]}\n";
         // A join was killed that may have come so far that the others know the member.
         files::write_private(&layout.etcd_joining(), text).unwrap();
-        let joining = Etcd::of(&layout).unwrap().unwrap();
+        let joining = Etcd::of(Node::Member, &layout).unwrap().unwrap();
         assert_eq!((joining.told.name.as_str(), joining.has_left), ("m1", false));
         assert_eq!(joining.manifest, layout.etcd_joining());
         files::remove(&layout.etcd_joining()).unwrap();
         files::write_private(&layout.manifest("etcd"), text).unwrap();
-        let present = Etcd::of(&layout).unwrap().unwrap();
+        let present = Etcd::of(Node::Member, &layout).unwrap().unwrap();
         assert_eq!((present.told.name.as_str(), present.has_left), ("m1", false));
+        let alone = Etcd::of(Node::Alone, &layout).unwrap();
+        assert!(alone.is_none(), "it is a pod as any other there");
         files::rename(&layout.manifest("etcd"), &layout.etcd_left()).unwrap();
-        let left = Etcd::of(&layout).unwrap().unwrap();
+        let left = Etcd::of(Node::Member, &layout).unwrap().unwrap();
         assert_eq!((left.told.name.as_str(), left.has_left), ("m1", true));
         assert_eq!(left.files, layout.etcd_data());
         files::write_private(&layout.manifest("etcd"), "a: [").unwrap();
-        assert_eq!(Etcd::of(&layout).unwrap().unwrap().files, layout.etcd_data());
+        assert_eq!(
+            Etcd::of(Node::Member, &layout).unwrap().unwrap().files,
+            layout.etcd_data()
+        );
     }
 }
