@@ -1,5 +1,6 @@
 //! Requests for certificates that somebody else signs: the key is made here and stays here.
 use crate::leaf::holder;
+use crate::subject::{self, Signed};
 use crate::{Leaf, LeafRequest, PkiError};
 use rcgen::KeyPair;
 
@@ -26,8 +27,18 @@ impl Asking {
             None => KeyPair::generate().map_err(fail)?,
         };
         let params = holder(request).map_err(fail)?;
-        let request = params.serialize_request(&key).map_err(fail)?;
-        let request = request.pem().map_err(fail)?;
+        let asked = params.serialize_request(&key).map_err(fail)?;
+        let request = match request.identity.groups.len() {
+            0 | 1 => asked.pem().map_err(fail)?,
+            _ => {
+                let subject = subject::of(&request.identity);
+                let whole = subject::renamed(Signed::Request, asked.der(), &subject, &key);
+                whole.ok_or_else(|| PkiError::Signing {
+                    name: name.clone(),
+                    reason: "its groups cannot be put into it".to_owned(),
+                })?
+            }
+        };
         Ok(Self { name, key, request })
     }
 
@@ -87,6 +98,16 @@ mod tests {
             dns_names: vec!["n1".into()],
             addresses: vec![[10, 0, 0, 1].into()],
         }
+    }
+
+    #[test]
+    fn all_groups_are_asked_for() {
+        let mut wanted = request();
+        wanted.identity.groups.push("ops".to_owned());
+        let asking = Asking::new(&wanted, None).unwrap();
+        let read = CertificateRequest::parse(asking.request()).unwrap();
+        assert_eq!(read.asked.identity, wanted.identity);
+        assert_eq!((read.asked.dns_names, read.asked.addresses), (1, 1));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Requests for certificates that others make: read, judged by what they ask for, and signed.
 use crate::authority::Authority;
 use crate::leaf::Identity;
-use crate::{PkiError, Usage, subject};
+use crate::subject::{self, Signed};
+use crate::{PkiError, Usage};
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType,
     SubjectPublicKeyInfo,
@@ -159,7 +160,8 @@ impl Authority {
         let certificate = params
             .signed_by(&contents.key, self.issuer())
             .map_err(|error| fail(error.to_string()))?;
-        let signed = subject::renamed(certificate.der(), &contents.subject, self.issuer().key());
+        let signer = self.issuer().key();
+        let signed = subject::renamed(Signed::Certificate, certificate.der(), &contents.subject, signer);
         // What was judged is what is signed, however a request is put together.
         signed
             .filter(|signed| is_of(signed, identity))

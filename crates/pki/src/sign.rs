@@ -1,7 +1,8 @@
 //! Signing certificates of keys that are made here.
 use crate::authority::{Authority, set_validity, today};
 use crate::leaf::{Leaf, LeafRequest, Usage, holder};
-use crate::{LEAF_VALIDITY_DAYS, PkiError, subject};
+use crate::subject::{self, Signed};
+use crate::{LEAF_VALIDITY_DAYS, PkiError};
 use jiff::ToSpan;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 use std::time::Duration;
@@ -52,8 +53,11 @@ impl Authority {
         let identity = &request.identity;
         let certificate = match identity.groups.len() {
             0 | 1 => certificate.pem(),
-            _ => subject::renamed(certificate.der(), &subject::of(identity), self.issuer().key())
-                .ok_or_else(|| failed(request, "its groups cannot be put into it".to_owned()))?,
+            _ => {
+                let (subject, signer) = (subject::of(identity), self.issuer().key());
+                subject::renamed(Signed::Certificate, certificate.der(), &subject, signer)
+                    .ok_or_else(|| failed(request, "its groups cannot be put into it".to_owned()))?
+            }
         };
         Ok(Leaf {
             certificate,

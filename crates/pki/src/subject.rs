@@ -1,4 +1,5 @@
-//! Who a certificate is of, where that is more than the certificate library puts into one: it keeps one organisation.
+//! Who a certificate, or a request for one, is of, where that is more than the certificate library puts into it: it keeps one
+//! organisation.
 use crate::leaf::Identity;
 use crate::private_key::{SEQUENCE, tagged};
 use rcgen::{KeyPair, SigningKey};
@@ -11,20 +12,45 @@ const OBJECT_IDENTIFIER: u8 = 0x06;
 /// `organizationName` and `commonName`.
 const ORGANIZATION: [u8; 3] = [0x55, 0x04, 0x0a];
 const COMMON_NAME: [u8; 3] = [0x55, 0x04, 0x03];
-/// Of a certificate's fields those before its subject: version, serial number, algorithm, issuer, validity.
-const FIELDS_BEFORE: usize = 5;
 /// Of tags that are one byte, as those of all texts are.
 const TAG_MAX: u8 = 30;
 
-/// A certificate (DER, of version 3) with another subject (DER), signed anew by the key of the authority that signed it, as
-/// PEM; `None` if it is none, or cannot be signed.
-pub fn renamed(certificate: &[u8], subject: &[u8], signer: &KeyPair) -> Option<String> {
-    let (body, _) = opened(certificate)?;
+/// What has a subject, and a signature below it.
+#[derive(Clone, Copy, Debug)]
+pub enum Signed {
+    /// Of version 3.
+    Certificate,
+    Request,
+}
+
+impl Signed {
+    /// How many fields stand before the subject.
+    fn fields_before(self) -> usize {
+        match self {
+            // Version, serial number, algorithm, issuer, validity.
+            Self::Certificate => 5,
+            // Version.
+            Self::Request => 1,
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Certificate => "CERTIFICATE",
+            Self::Request => "CERTIFICATE REQUEST",
+        }
+    }
+}
+
+/// The same (DER) with another subject (DER), signed anew by the key that signed it, as PEM; `None` if it is none, or cannot be
+/// signed.
+pub fn renamed(what: Signed, der: &[u8], subject: &[u8], signer: &KeyPair) -> Option<String> {
+    let (body, _) = opened(der)?;
     let (fields, behind) = opened(body)?;
     let (_, signature) = opened(behind)?;
     let algorithm = &behind[..behind.len() - signature.len()];
     let mut rest = fields;
-    for _ in 0..FIELDS_BEFORE {
+    for _ in 0..what.fields_before() {
         (_, rest) = opened(rest)?;
     }
     let before = &fields[..fields.len() - rest.len()];
@@ -35,7 +61,7 @@ pub fn renamed(certificate: &[u8], subject: &[u8], signer: &KeyPair) -> Option<S
     let signature = tagged(BIT_STRING, &[&[0_u8][..], &signature].concat());
     let whole = tagged(SEQUENCE, &[fields.as_slice(), algorithm, &signature].concat());
     let encode = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
-    Some(pem::encode_config(&pem::Pem::new("CERTIFICATE", whole), encode))
+    Some(pem::encode_config(&pem::Pem::new(what.label(), whole), encode))
 }
 
 /// The subject of somebody, DER.
@@ -112,7 +138,8 @@ pub mod tests {
         };
         let leaf = pem::parse(authority.sign(&request).unwrap().certificate).unwrap();
         for subject in of_several_organizations() {
-            let made = renamed(leaf.contents(), &subject, authority.issuer().key()).unwrap();
+            let signer = authority.issuer().key();
+            let made = renamed(Signed::Certificate, leaf.contents(), &subject, signer).unwrap();
             assert!(authority.has_signed(&made));
             assert_eq!(
                 crate::identity_of(&made),
