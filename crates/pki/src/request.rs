@@ -16,6 +16,8 @@ use x509_parser::prelude::FromDer;
 /// Clocks that are a little behind must not find a new certificate not valid yet.
 const BACKDATED: Duration = Duration::from_secs(5 * 60);
 
+const LABEL: &str = "CERTIFICATE REQUEST";
+
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
@@ -35,9 +37,10 @@ pub struct CertificateRequest {
 
 impl CertificateRequest {
     /// Reads a PEM request; `None` if it isn't one, isn't signed with its own key, or names somebody in a way that cannot
-    /// be read.
+    /// be read. Of several the first counts whose head begins a line, as for the API server's admission and whoever approves.
     pub fn parse(pem: &str) -> Option<Self> {
-        let der = pem::parse(pem).ok()?.into_contents();
+        let (_, block) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).ok()?;
+        let der = (block.label == LABEL).then_some(block.contents)?;
         let Contents { asked, .. } = Contents::read(&der)?;
         Some(Self { asked, der })
     }
@@ -230,7 +233,7 @@ mod tests {
         let signature = [vec![0], key.sign(&fields).unwrap()].concat();
         let algorithm = tagged(SEQUENCE, &ECDSA_WITH_SHA256);
         let parts = [fields, algorithm, tagged(BIT_STRING, &signature)].concat();
-        pem::encode(&pem::Pem::new("CERTIFICATE REQUEST", tagged(SEQUENCE, &parts)))
+        pem::encode(&pem::Pem::new(LABEL, tagged(SEQUENCE, &parts)))
     }
 
     #[test]
@@ -338,6 +341,18 @@ mod tests {
         let long = Duration::from_secs(100 * 365 * 24 * 3600);
         let signed = authority.sign_request(&request, Usage::Client, long).unwrap();
         assert_eq!(crate::expires(&signed), crate::expires(authority.certificate()));
+    }
+
+    /// Where others look past one, it must not be what is signed.
+    #[test]
+    fn a_request_whose_head_begins_no_line_is_passed_over() {
+        let hidden = request("mallory", &["system:masters"], &[]);
+        let shown = request("alice", &[], &[]);
+        let read = CertificateRequest::parse(&format!("x{hidden}\n{shown}")).unwrap();
+        assert_eq!(read.asked.identity, Identity::new("alice", &[]));
+        assert_eq!(CertificateRequest::parse(&format!("x{hidden}")), None);
+        let certificate = shown.replace(LABEL, "CERTIFICATE");
+        assert_eq!(CertificateRequest::parse(&certificate), None);
     }
 
     #[test]
