@@ -116,7 +116,8 @@ fn listing(leaves: &[Ends], missing: &[String], authorities: &[Ends], now: Times
 fn renew(root: &RootArg, which: &str) -> Result<()> {
     let root = Root::new(root.root.as_deref())?;
     let node = this_master(&root)?;
-    for name in expiration::renew(&layout(&root), &node, which)? {
+    let renewed = expiration::renew(&layout(&root), &node, which)?;
+    for name in &renewed {
         println!("certificate {name} renewed");
     }
     let elsewhere = Signer::ALL
@@ -129,7 +130,9 @@ fn renew(root: &RootArg, which: &str) -> Result<()> {
             signer.key(&layout(&root)).display()
         );
     }
-    println!("Every part presents them on its next connections; none needs a restart.");
+    if !renewed.is_empty() {
+        println!("Every part presents them on its next connections; none needs a restart.");
+    }
     Ok(())
 }
 
