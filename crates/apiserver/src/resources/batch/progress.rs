@@ -32,7 +32,7 @@ fn ready(is: &Value, was: &Value) -> Option<Cause> {
     let number = |key: &str| is[key].as_i64().unwrap_or_default();
     let changes = ["ready", "active"].iter().any(|key| is[key] != was[key]);
     let hint = "cannot set more ready pods than active";
-    (changes && number("ready") > number("active"))
+    (changes && number("ready") > number("active").max(0))
         .then(|| cause::invalid("status.ready", &is["ready"], hint))
 }
 
