@@ -209,11 +209,7 @@ mod tests {
     use super::*;
 
     fn node() -> NodeConfig {
-        NodeConfig {
-            name: "master-01".to_owned(),
-            address: IpAddr::from([10, 0, 0, 1]),
-            api_port: 6443,
-        }
+        crate::testing::node("master-01")
     }
 
     /// Contract, static and mirror pods, §9: the files of `/etc/kubernetes/pki`.

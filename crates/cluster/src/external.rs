@@ -191,14 +191,9 @@ mod tests {
     use super::UnfitKubeconfig::Without;
     use super::*;
     use serde_json::json;
-    use std::net::IpAddr;
 
     fn node() -> NodeConfig {
-        NodeConfig {
-            name: "m1".to_owned(),
-            address: IpAddr::from([10, 0, 0, 1]),
-            api_port: 6443,
-        }
+        crate::testing::node("m1")
     }
 
     /// A master that has everything but one authority's key.

@@ -101,15 +101,10 @@ mod tests {
     use crate::external;
     use crate::layout::Layout;
     use orlop_pki::{Authority, CertificateRequest, Leaf};
-    use std::net::IpAddr;
     use std::time::Duration;
 
     fn node() -> NodeConfig {
-        NodeConfig {
-            name: "m1".to_owned(),
-            address: IpAddr::from([10, 0, 0, 1]),
-            api_port: 6443,
-        }
+        crate::testing::node("m1")
     }
 
     fn signed(authority: &Authority, path: &Path, usage: orlop_pki::Usage) -> String {

@@ -13,16 +13,21 @@ use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+/// A machine that is none.
+pub fn node(name: &str) -> NodeConfig {
+    NodeConfig {
+        name: name.to_owned(),
+        address: IpAddr::from([10, 0, 0, 1]),
+        api_port: 6443,
+    }
+}
+
 /// A master on no machine.
 pub fn plane(cluster: ClusterConfig, root: &Path) -> ControlPlane {
     ControlPlane {
         layout: Layout::new(root),
         cluster,
-        node: NodeConfig {
-            name: "master-01".to_owned(),
-            address: IpAddr::from([10, 0, 0, 1]),
-            api_port: 6443,
-        },
+        node: node("master-01"),
         machine: MachineFacts::default(),
         host_name: String::new(),
         registration: Registration::default(),

@@ -1,6 +1,5 @@
 use super::*;
 use crate::layout::COMPONENTS;
-use std::net::IpAddr;
 
 fn cluster() -> ClusterConfig {
     ClusterConfig {
@@ -11,11 +10,7 @@ fn cluster() -> ClusterConfig {
 }
 
 fn node() -> NodeConfig {
-    NodeConfig {
-        name: "master-01".to_owned(),
-        address: IpAddr::from([10, 0, 0, 1]),
-        api_port: 6443,
-    }
+    crate::testing::node("master-01")
 }
 
 fn rendered(component: &str, cluster: &ClusterConfig, members: &InitialCluster, root: &str) -> Value {
