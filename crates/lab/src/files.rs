@@ -72,7 +72,8 @@ fn fresh(kind: &str, target: &Path, options: &str) -> Result<()> {
 
 /// Builds the tree below `directory` and makes it the root of this mount namespace. `orlop` is the binary under test.
 pub fn enter(directory: &Path, name: &str, hosts: &str, orlop: &Path) -> Result<()> {
-    let root = directory.join("root");
+    // Not where the machine's own `/root` is kept.
+    let root = directory.join("tree");
     fresh("tmpfs", &root, "mode=755")?;
     for shared in SHARED {
         let host = Path::new("/").join(shared);
